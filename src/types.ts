@@ -1,0 +1,190 @@
+/**
+ * Types that several folders share. No logic beyond lookup tables; imports nothing.
+ *
+ * Words: a *request* asks one adapter for the outputs of some rows; a *batch* stacks requests of different
+ * adapters along axis 0; a *module* is a layer of the base by its torch path; *operands* are the tensors an
+ * adapter brings to a module.
+ */
+
+/** Element types of the Open Inference Protocol. BYTES holds UTF-8 text. */
+export const DATATYPES = [
+  'BOOL',
+  'UINT8',
+  'UINT16',
+  'UINT32',
+  'UINT64',
+  'INT8',
+  'INT16',
+  'INT32',
+  'INT64',
+  'FP16',
+  'FP32',
+  'FP64',
+  'BYTES',
+] as const;
+export type Datatype = (typeof DATATYPES)[number];
+
+/** FP16 travels as its bit pattern in a Uint16Array, BOOL as 0 or 1 in a Uint8Array. */
+export type NumericArray =
+  | Uint8Array
+  | Uint16Array
+  | Uint32Array
+  | BigUint64Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array
+  | Float32Array
+  | Float64Array;
+
+/** A dense row-major tensor; `data.length` is the product of `shape`. */
+export interface Tensor {
+  readonly datatype: Datatype;
+  readonly shape: readonly number[];
+  readonly data: NumericArray | readonly string[];
+}
+
+export type TensorMap = ReadonlyMap<string, Tensor>;
+
+/** A graph input or output. A dimension is a size or the name of a variable (`'batch'`); `''` is unnamed. */
+export interface TensorSpec {
+  readonly name: string;
+  readonly datatype: Datatype;
+  readonly dims: readonly (number | string)[];
+}
+
+/** How requests of this base may share a batch. */
+export interface BatchLayout {
+  /** Every input and output has a variable leading axis, so rows of several requests can be stacked. */
+  readonly stackable: boolean;
+  /**
+   * Name of the variable axis that may be padded to the longest row because the model masks it
+   * (`attention_mask`), or null: then only requests of equal shapes share a batch.
+   */
+  readonly paddedAxis: string | null;
+}
+
+/** A layer of the base that an adapter can change. */
+export interface BaseModule {
+  /** Torch path as the graph names it, `bert.encoder.layer.0.attention.self.query`. */
+  readonly name: string;
+  /**
+   * `linear`: rotation, scale, bias and weight apply. `normalization`: only its bias can be replaced.
+   */
+  readonly kind: 'linear' | 'normalization';
+  /** Linear: input width d. Normalization: its width. */
+  readonly inFeatures: number;
+  /** Linear: output width n. Normalization: its width. */
+  readonly outFeatures: number;
+  /** The base's own bias [outFeatures] in float32, or null where the layer has none. */
+  readonly bias: Float32Array | null;
+}
+
+export interface ModelDescription {
+  /** The base's id: the model folder's name. */
+  readonly id: string;
+  /** Hex digest of the base's files. */
+  readonly digest: string;
+  readonly inputs: readonly TensorSpec[];
+  readonly outputs: readonly TensorSpec[];
+  readonly layout: BatchLayout;
+  readonly modules: readonly BaseModule[];
+}
+
+/**
+ * R of one module as its block product: block-diagonal with blocks of e = `blockSize`.
+ * A row vector x [d] becomes x R.
+ */
+export interface Rotation {
+  readonly blockSize: number;
+  /** [d/e, e, e] row-major, float32. */
+  readonly blocks: Float32Array;
+}
+
+/** What an adapter brings to one module: y = ((x R) Wᵀ) ⊙ s + b. What is absent stays the base's. */
+export interface ModuleOperands {
+  /** A `BaseModule.name`. */
+  readonly module: string;
+  readonly rotation?: Rotation;
+  /** s, [outFeatures]. Absent where all ones. */
+  readonly scale?: Float32Array;
+  /** b, [outFeatures], replacing the base's. */
+  readonly bias?: Float32Array;
+  /** W, [outFeatures, inFeatures] row-major, replacing the base's. */
+  readonly weight?: Float32Array;
+}
+
+/** One immutable version of an adapter, ready to be applied. */
+export interface AdapterOperands {
+  /** `id@digest`. */
+  readonly key: string;
+  readonly modules: readonly ModuleOperands[];
+  /** Bytes of all operand arrays together. */
+  readonly bytes: number;
+}
+
+/** The part of a batch that one request contributes. */
+export interface BatchItem {
+  /** Key of resident operands (`AdapterOperands.key`), or null for the base. */
+  readonly adapterKey: string | null;
+  /** All inputs; axis 0 has `rows` rows where the layout is stackable. */
+  readonly inputs: TensorMap;
+  readonly rows: number;
+}
+
+export interface Batch {
+  readonly items: readonly BatchItem[];
+}
+
+export interface BatchResult {
+  /** Outputs of each item, in the order of `Batch.items`, with padding removed. */
+  readonly outputs: readonly TensorMap[];
+  /** Milliseconds spent stacking inputs and assembling lanes. */
+  readonly assembleMs: number;
+  /** Milliseconds inside the model. */
+  readonly inferenceMs: number;
+  readonly rows: number;
+  /** Rows × padded length (rows alone where there is no sequence axis). */
+  readonly paddedTokens: number;
+  /** The same without padding. */
+  readonly tokens: number;
+  readonly distinctAdapters: number;
+  /** Name of the compiled graph that ran: `base` or a plan's id. */
+  readonly plan: string;
+}
+
+export type ExecutorState = 'starting' | 'ready' | 'restarting' | 'closed' | 'failed';
+
+/**
+ * Runs batches on one resident base. Implemented over ONNX Runtime in a worker thread by `runtime/`; the
+ * tests' fake is the only other one. All rejections are `PapillonError`s.
+ */
+export interface Executor {
+  readonly model: ModelDescription;
+  readonly state: ExecutorState;
+  /** Makes an adapter's operands resident. The arrays' buffers are transferred: do not use them afterwards. */
+  attach(operands: AdapterOperands): Promise<void>;
+  /** Frees resident operands. Unknown keys are ignored. */
+  detach(key: string): void;
+  run(batch: Batch): Promise<BatchResult>;
+  /** Called whenever the worker was lost: nothing is resident any more and running batches were rejected. */
+  onReset(listener: () => void): void;
+  /** Called on every change of `state`. */
+  onState(listener: (state: ExecutorState) => void): void;
+  close(): Promise<void>;
+}
+
+/** Time source in milliseconds, injected so that tests can hold it still. */
+export interface Clock {
+  now(): number;
+  /** Calls back once after `delayMs`; returns a function that cancels. */
+  after(delayMs: number, callback: () => void): () => void;
+}
+
+/** The part of pino's interface that the parts use. */
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
