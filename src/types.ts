@@ -188,3 +188,164 @@ export interface Logger {
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
 }
+
+/** How an adapter may be applied; `auto` lets the server choose. */
+export type AdapterMode = 'auto' | 'activations' | 'merged';
+
+/**
+ * `available`: catalogued, not loaded. `loading`, `ready`: operands on their way or resident.
+ * `failed`: its files were refused, `error` says why. `unloaded`: taken out of service by request.
+ */
+export type AdapterState = 'available' | 'loading' | 'ready' | 'failed' | 'unloaded';
+
+/** What `GET /v1/adapters` tells of one adapter. */
+export interface AdapterInfo {
+  readonly id: string;
+  /** Digest of the version that new requests get; null until its files were read once. */
+  readonly version: string | null;
+  readonly state: AdapterState;
+  /** Where it is now: only known (`catalogue`) or its operands resident (`host`). */
+  readonly tier: 'catalogue' | 'host';
+  /** PEFT's `peft_type`, null until the files were read. */
+  readonly kind: string | null;
+  readonly mode: AdapterMode;
+  readonly pinned: boolean;
+  /** Base modules it adapts; empty until read. */
+  readonly modules: readonly string[];
+  /** Bytes of its operands; null until read. */
+  readonly bytes: number | null;
+  /** max ‖RᵀR − I‖ over its modules (largest absolute element); null until read. */
+  readonly orthogonalityResidual: number | null;
+  readonly requests: number;
+  /** Milliseconds since 1970, null if never used. */
+  readonly lastUsedAt: number | null;
+  readonly addedAt: number;
+  /** Why the files on disk are refused. With `state: ready` an earlier version is still served. */
+  readonly error: { readonly code: string; readonly message: string } | null;
+}
+
+/** Keeps one version of an adapter alive from admission to the last byte of the answer. */
+export interface AdapterLease {
+  readonly id: string;
+  /** Operands are resident: `key` and `version` are valid and a batch may use them now. */
+  readonly ready: boolean;
+  /** `id@digest`. Only once ready has been true. */
+  readonly key: string;
+  readonly version: string;
+  /**
+   * Resolves when `ready` is true (loads the operands if need be, also again after an executor reset).
+   * Rejects with the adapter's own error.
+   */
+  whenReady(): Promise<void>;
+  /** Idempotent. */
+  release(): void;
+}
+
+/** The registry as the engine sees it. Methods throw `PapillonError`s. */
+export interface AdapterSource {
+  /** Throws UNKNOWN_MODEL for an unknown or unloaded id. Begins to load at once. */
+  lease(id: string): AdapterLease;
+  list(): readonly AdapterInfo[];
+  info(id: string): AdapterInfo | undefined;
+  /** Reads the adapter's folder again and makes the version found there current and resident. */
+  load(id: string, options?: { readonly source?: string }): Promise<AdapterInfo>;
+  /** Takes it out of service; requests under way finish on their version. */
+  unload(id: string): Promise<void>;
+  configure(id: string, change: { readonly pinned?: boolean; readonly mode?: AdapterMode }): Promise<AdapterInfo>;
+}
+
+/** One request, protocol-independent. */
+export interface InferenceRequest {
+  /** null: the base. */
+  readonly adapterId: string | null;
+  readonly inputs: TensorMap;
+  /** Absolute time (clock's milliseconds) after which the answer is worthless. */
+  readonly deadlineMs?: number;
+  /** Aborted when the client hangs up. */
+  readonly signal?: AbortSignal;
+}
+
+export interface InferenceResult {
+  readonly outputs: TensorMap;
+  /** The adapter's version served, or null for the base. */
+  readonly version: string | null;
+  readonly rows: number;
+  readonly queueMs: number;
+  readonly inferenceMs: number;
+  /** Stacking and lane assembly of the batch it was in. */
+  readonly assembleMs: number;
+}
+
+/** Cumulative figures of one model (base or adapter), for the statistics extension. Durations in nanoseconds. */
+export interface ModelStatistics {
+  readonly name: string;
+  readonly version: string | null;
+  /** Milliseconds since 1970; 0 if never. */
+  readonly lastInference: number;
+  /** Rows inferred. */
+  readonly inferenceCount: number;
+  /** Batches it took part in. */
+  readonly executionCount: number;
+  readonly success: { readonly count: number; readonly ns: number };
+  readonly fail: { readonly count: number; readonly ns: number };
+  readonly queue: { readonly count: number; readonly ns: number };
+  readonly computeInput: { readonly count: number; readonly ns: number };
+  readonly computeInfer: { readonly count: number; readonly ns: number };
+  readonly computeOutput: { readonly count: number; readonly ns: number };
+  /** Per batch size (rows of the whole batch). */
+  readonly batches: readonly { readonly rows: number; readonly count: number; readonly inferNs: number }[];
+}
+
+/** The engine as the HTTP layer and the tasks see it. */
+export interface ServingEngine {
+  readonly model: ModelDescription;
+  readonly adapters: AdapterSource;
+  /** Accepts work: the executor is ready and no drain has begun. */
+  readonly ready: boolean;
+  infer(request: InferenceRequest): Promise<InferenceResult>;
+  /** Figures of the base (id = model.id) or of an adapter; all of them without an id. */
+  statistics(id?: string): readonly ModelStatistics[];
+  /** Requests waiting and running now. */
+  readonly load: { readonly waiting: number; readonly running: number };
+  /** Refuses new work, resolves when everything admitted has been answered. */
+  drain(): Promise<void>;
+}
+
+/** Told by the engine; implemented by the metrics. Durations in seconds. */
+export interface EngineObserver {
+  queueChanged(waiting: number, running: number): void;
+  batchFinished(batch: {
+    readonly rows: number;
+    readonly requests: number;
+    readonly distinctAdapters: number;
+    readonly tokens: number;
+    readonly paddedTokens: number;
+    readonly assembleSeconds: number;
+    readonly inferenceSeconds: number;
+    readonly plan: string;
+  }): void;
+  requestFinished(request: {
+    readonly adapterId: string | null;
+    /** `ok` or the error code. */
+    readonly outcome: string;
+    readonly rows: number;
+    readonly queueSeconds: number;
+  }): void;
+}
+
+/** Told by the registry. */
+export interface AdapterObserver {
+  cacheHit(): void;
+  cacheMiss(): void;
+  cacheEvicted(): void;
+  residentChanged(resident: { readonly catalogued: number; readonly count: number; readonly bytes: number }): void;
+  loaded(load: { readonly seconds: number; readonly outcome: string }): void;
+}
+
+/** Told by the executor. */
+export interface RuntimeObserver {
+  compiled(compile: { readonly seconds: number; readonly cached: boolean }): void;
+  restarted(): void;
+  stateChanged(state: ExecutorState): void;
+  plansChanged(plans: number): void;
+}
