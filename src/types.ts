@@ -349,3 +349,14 @@ export interface RuntimeObserver {
   stateChanged(state: ExecutorState): void;
   plansChanged(plans: number): void;
 }
+
+/** Told by the tasks. */
+export interface TaskObserver {
+  tokenised(call: {
+    readonly seconds: number;
+    readonly texts: number;
+    readonly tokens: number;
+    /** Texts cut to the model's longest input. */
+    readonly truncated: number;
+  }): void;
+}

@@ -1,0 +1,166 @@
+/**
+ * Owns the tokenizer's thread: starts it, starts it again when it is lost, and hands calls to it.
+ */
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { PapillonError, fromPlainError } from '../errors.js';
+import type {
+  EncodedTexts,
+  FromTokenizer,
+  ToTokenizer,
+  TokenizerFiles,
+  TruncationLimit,
+} from './tokenizer-messages.js';
+
+/** Texts that may wait for the thread, over all calls. */
+const MAX_PENDING_TEXTS = 16_384;
+
+interface Pending {
+  readonly texts: number;
+  readonly settle: (result: EncodedTexts | PapillonError) => void;
+}
+
+export interface EncodeOptions {
+  readonly limit: TruncationLimit | null;
+  readonly signal?: AbortSignal;
+}
+
+/** Encodes texts in a thread of its own. */
+export class TokenizerThread {
+  readonly #files: TokenizerFiles;
+  readonly #pending = new Map<number, Pending>();
+  #pendingTexts = 0;
+  #nextId = 0;
+  #worker: Worker | null = null;
+  #closed = false;
+
+  private constructor(files: TokenizerFiles) {
+    this.#files = files;
+  }
+
+  /**
+   * Loads `tokenizer.json` and `tokenizer_config.json` of a model folder.
+   * Rejects with UNSUPPORTED, saying which file is missing or what in it is not supported.
+   */
+  static async start(folder: string): Promise<TokenizerThread> {
+    const thread = new TokenizerThread({
+      tokenizer: join(folder, 'tokenizer.json'),
+      config: join(folder, 'tokenizer_config.json'),
+    });
+    await thread.#spawn();
+    return thread;
+  }
+
+  /**
+   * Tokens of each text, in order. Rejects with the error of the first text that has no tokens (the message
+   * names its position), QUEUE_FULL, CLIENT_CLOSED when the signal is aborted, ENGINE_RESTARTED when the
+   * thread was lost meanwhile, SHUTTING_DOWN once closed.
+   */
+  encode(texts: readonly string[], { limit, signal }: EncodeOptions): Promise<EncodedTexts> {
+    if (this.#closed) return Promise.reject(closedError());
+    if (signal?.aborted === true) return Promise.reject(abortedError());
+    if (this.#pendingTexts + texts.length > MAX_PENDING_TEXTS) {
+      const message = `Too many texts wait for the tokenizer (${this.#pendingTexts}); try again shortly`;
+      return Promise.reject(new PapillonError('QUEUE_FULL', message, { retryAfterSeconds: 1 }));
+    }
+    if (this.#worker === null) this.#respawn();
+    const worker = this.#worker;
+    if (worker === null) return Promise.reject(lostError());
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        const cancel: ToTokenizer = { type: 'cancel', id };
+        worker.postMessage(cancel);
+        this.#settle(id, abortedError());
+      };
+      signal?.addEventListener('abort', onAbort, { once: true });
+      this.#pendingTexts += texts.length;
+      this.#pending.set(id, {
+        texts: texts.length,
+        settle: (result) => {
+          signal?.removeEventListener('abort', onAbort);
+          if (result instanceof PapillonError) reject(result);
+          else resolve(result);
+        },
+      });
+      const encode: ToTokenizer = { type: 'encode', id, texts, limit };
+      worker.postMessage(encode);
+    });
+  }
+
+  /** Ends the thread; calls under way are rejected with SHUTTING_DOWN. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#settleAll(closedError());
+    await this.#worker?.terminate();
+  }
+
+  /** Starts the thread; resolves when it has loaded the tokenizer. */
+  async #spawn(): Promise<void> {
+    const worker = new Worker(new URL('./tokenizer-worker.js', import.meta.url), { workerData: this.#files });
+    this.#worker = worker;
+    let ready = false;
+    let failure = new PapillonError(
+      'ENGINE_RESTARTED',
+      'The tokenizer was restarted; send the request again',
+      {
+        retryAfterSeconds: 1,
+      },
+    );
+    return new Promise((resolve, reject) => {
+      worker.on('message', (message: FromTokenizer) => {
+        if (message.type === 'ready') {
+          ready = true;
+          resolve();
+        } else if (message.type === 'unusable') {
+          failure = new PapillonError('UNSUPPORTED', message.reason);
+        } else {
+          this.#settle(message.id, message.type === 'failed' ? fromPlainError(message.error) : message);
+        }
+      });
+      // 'exit' follows every 'error'; listening keeps the error from ending the process.
+      worker.on('error', () => undefined);
+      worker.on('exit', () => {
+        this.#worker = null;
+        this.#settleAll(failure);
+        reject(failure);
+        // One that dies before it is ready would die again: then the next call tries.
+        if (ready && !this.#closed) this.#respawn();
+      });
+    });
+  }
+
+  /** The outcome reaches whoever calls `encode`. */
+  #respawn(): void {
+    void this.#spawn().catch(() => undefined);
+  }
+
+  #settle(id: number, result: EncodedTexts | PapillonError): void {
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    this.#pending.delete(id);
+    this.#pendingTexts -= pending.texts;
+    pending.settle(result);
+  }
+
+  #settleAll(error: PapillonError): void {
+    for (const id of [...this.#pending.keys()]) this.#settle(id, error);
+  }
+}
+
+function abortedError(): PapillonError {
+  return new PapillonError('CLIENT_CLOSED', 'The client closed the connection before the answer');
+}
+
+function closedError(): PapillonError {
+  return new PapillonError(
+    'SHUTTING_DOWN',
+    'The server is shutting down; send the request to another replica',
+  );
+}
+
+function lostError(): PapillonError {
+  return new PapillonError('ENGINE_RESTARTED', 'The tokenizer was restarted; send the request again', {
+    retryAfterSeconds: 1,
+  });
+}
