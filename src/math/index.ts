@@ -1,0 +1,9 @@
+/**
+ * The mathematics of orthogonal adapters: Cayley transforms, butterfly permutations and products, operations on
+ * block-diagonal matrices. Pure functions on typed arrays; imports nothing.
+ */
+export { cayley, isSymmetric } from './cayley.js';
+export { blockProduct, butterflyPermutation, isButterfly, productBlockSize } from './butterfly.js';
+export { embedBlocks, orthogonalityResidual, rotateRows } from './blocks.js';
+export { bfloat16ToFloat32, float16ToFloat32, float16ToNumber } from './half.js';
+export { polynomial, unpackSkew } from './neumann.js';

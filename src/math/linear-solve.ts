@@ -1,0 +1,50 @@
+/** Solves small dense systems in float64: LU decomposition with partial pivoting. */
+
+/**
+ * Solves A X = B in place. `a` is [n, n], `b` is [n, n], both row-major float64; afterwards `b` holds X and `a`
+ * its decomposition. Returns false where a pivot is zero or not finite (A singular or not finite): `b` is then
+ * undefined.
+ */
+export function solveInPlace(a: Float64Array, b: Float64Array, n: number): boolean {
+  for (let column = 0; column < n; column++) {
+    let pivotRow = column;
+    let largest = Math.abs(a[column * n + column]);
+    for (let row = column + 1; row < n; row++) {
+      const candidate = Math.abs(a[row * n + column]);
+      if (candidate > largest) {
+        largest = candidate;
+        pivotRow = row;
+      }
+    }
+    if (!(largest > 0 && largest < Infinity)) return false;
+    if (pivotRow !== column) {
+      swapRows(a, column, pivotRow, n);
+      swapRows(b, column, pivotRow, n);
+    }
+    const pivot = a[column * n + column];
+    for (let row = column + 1; row < n; row++) {
+      const factor = a[row * n + column] / pivot;
+      if (factor === 0) continue;
+      for (let k = column + 1; k < n; k++) a[row * n + k] -= factor * a[column * n + k];
+      for (let k = 0; k < n; k++) b[row * n + k] -= factor * b[column * n + k];
+    }
+  }
+  for (let row = n - 1; row >= 0; row--) {
+    for (let below = row + 1; below < n; below++) {
+      const factor = a[row * n + below];
+      if (factor === 0) continue;
+      for (let k = 0; k < n; k++) b[row * n + k] -= factor * b[below * n + k];
+    }
+    const pivot = a[row * n + row];
+    for (let k = 0; k < n; k++) b[row * n + k] /= pivot;
+  }
+  return true;
+}
+
+function swapRows(matrix: Float64Array, first: number, second: number, n: number): void {
+  for (let k = 0; k < n; k++) {
+    const held = matrix[first * n + k];
+    matrix[first * n + k] = matrix[second * n + k];
+    matrix[second * n + k] = held;
+  }
+}
