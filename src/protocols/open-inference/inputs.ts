@@ -1,0 +1,204 @@
+/** Owns the agreement between a request's tensors and the model's description. Pure. */
+import { PapillonError } from '../../errors.js';
+import type { BatchLayout, ModelDescription, Tensor, TensorMap, TensorSpec } from '../../types.js';
+import { decodeBinaryData, decodeText } from './binary-data.js';
+import { bytesPerElement } from './datatypes.js';
+import type { InferEnvelope, InputHeader, RawInput, RequestedOutput } from './envelope.js';
+import { decodeJsonData } from './json-data.js';
+import type { OpenInferenceLimits } from './limits.js';
+import { quote, showShape } from './text.js';
+
+function nameList(specs: readonly TensorSpec[]): string {
+  return specs.map((spec) => spec.name).join(', ');
+}
+
+/**
+ * Product of `shape`. Throws WRONG_SHAPE beyond the limit, and before anything is allocated for elements that
+ * `available` bytes (an element takes one at least) cannot hold.
+ */
+function countElements(header: InputHeader, available: number, limits: OpenInferenceLimits): number {
+  const count = header.shape.reduce((product, size) => product * size, 1);
+  const where = `Input ${quote(header.name)}: shape ${showShape(header.shape)} has ${count} elements`;
+  if (count > limits.maxElements) {
+    throw new PapillonError('WRONG_SHAPE', `${where}, at most ${limits.maxElements} are accepted`);
+  }
+  if (count > available) {
+    throw new PapillonError('WRONG_SHAPE', `${where}, more than the body can hold`);
+  }
+  return count;
+}
+
+function checkDatatype(header: InputHeader, spec: TensorSpec): void {
+  if (header.datatype === spec.datatype) return;
+  throw new PapillonError(
+    'WRONG_DATATYPE',
+    `Input ${quote(header.name)}: the model takes ${spec.datatype}, found ${header.datatype}`,
+  );
+}
+
+/** Key of the rows among `Bindings`: unnamed axes are bound to nothing. */
+const ROWS = '';
+/** Sizes of the variable axes seen so far in one request, by their names. */
+type Bindings = Map<string, { readonly size: number; readonly input: string }>;
+
+function checkShape(header: InputHeader, spec: TensorSpec, layout: BatchLayout, bindings: Bindings): void {
+  const wrong = (what: string): PapillonError =>
+    new PapillonError(
+      'WRONG_SHAPE',
+      `Input ${quote(header.name)}: ${what}; the model takes ${showShape(spec.dims.map((dim) => dim || '?'))}, ` +
+        `found ${showShape(header.shape)}`,
+    );
+  if (header.shape.length !== spec.dims.length) {
+    throw wrong(`shape has ${header.shape.length} axes instead of ${spec.dims.length}`);
+  }
+  spec.dims.forEach((dim, axis) => {
+    const size = header.shape[axis] ?? 0;
+    if (typeof dim === 'number') {
+      if (size !== dim) throw wrong(`axis ${axis} must be ${dim}`);
+      return;
+    }
+    const isRows = axis === 0 && layout.stackable;
+    if (isRows && size === 0) throw wrong('there are no rows');
+    if (dim === '' && !isRows) return;
+    // Rows are stacked along axis 0, so their number must agree whatever the axis is called.
+    const key = isRows ? ROWS : dim;
+    const bound = bindings.get(key);
+    if (bound === undefined) bindings.set(key, { size, input: header.name });
+    else if (bound.size !== size) {
+      throw wrong(`axis ${axis} must be ${bound.size}, as in input ${quote(bound.input)}`);
+    }
+  });
+}
+
+function decodeNamed(
+  headers: readonly InputHeader[],
+  model: ModelDescription,
+  bodyBytes: number,
+  limits: OpenInferenceLimits,
+): TensorMap {
+  const specs = new Map(model.inputs.map((spec) => [spec.name, spec]));
+  const given = new Set(headers.map((header) => header.name));
+  const unknown = headers.find((header) => !specs.has(header.name));
+  if (unknown !== undefined) {
+    throw new PapillonError(
+      'UNKNOWN_INPUT',
+      `Input ${quote(unknown.name)} is not one of the model's: ${nameList(model.inputs)}`,
+    );
+  }
+  const missing = model.inputs.find((spec) => !given.has(spec.name));
+  if (missing !== undefined) {
+    throw new PapillonError(
+      'MISSING_INPUT',
+      `Input ${quote(missing.name)} is missing; the model takes: ${nameList(model.inputs)}`,
+    );
+  }
+  const bindings: Bindings = new Map();
+  const counts = headers.map((header) => {
+    const spec = specs.get(header.name) as TensorSpec;
+    checkDatatype(header, spec);
+    checkShape(header, spec, model.layout, bindings);
+    return countElements(header, bodyBytes, limits);
+  });
+  return new Map(
+    headers.map((header, index): [string, Tensor] => {
+      const { name, datatype, shape, content } = header;
+      const count = counts[index] ?? 0;
+      const data =
+        'bytes' in content
+          ? decodeBinaryData(header, count, content.bytes)
+          : decodeJsonData(header, count, content.json);
+      return [name, Object.freeze({ datatype, shape, data })];
+    }),
+  );
+}
+
+/** A raw BYTES tensor is one element, the body as it is. */
+function decodeRawText(spec: TensorSpec, bytes: Uint8Array): TensorMap {
+  if (spec.dims.some((dim) => typeof dim === 'number' && dim !== 1)) {
+    throw new PapillonError(
+      'WRONG_SHAPE',
+      `Input ${quote(spec.name)}: a raw request holds one element of BYTES`,
+    );
+  }
+  const shape = Object.freeze(spec.dims.map(() => 1));
+  const data = [decodeText(spec.name, 0, bytes)];
+  return new Map([[spec.name, Object.freeze({ datatype: 'BYTES', shape, data })]]);
+}
+
+/**
+ * The shape of a raw request follows from its length: the leading axis of a stackable model is one row, and
+ * at most one other axis may be variable.
+ */
+function deduceShape(
+  spec: TensorSpec,
+  width: number,
+  layout: BatchLayout,
+  byteLength: number,
+): readonly number[] {
+  const dims = spec.dims.map((dim, axis) => (axis === 0 && layout.stackable ? 1 : dim));
+  if (dims.filter((dim) => typeof dim === 'string').length > 1) {
+    throw new PapillonError(
+      'WRONG_SHAPE',
+      `Input ${quote(spec.name)}: the shape ${showShape(spec.dims)} cannot be told from a raw request's length; ` +
+        'send the JSON header with a shape',
+    );
+  }
+  const stride = dims.reduce<number>((bytes, dim) => (typeof dim === 'number' ? bytes * dim : bytes), width);
+  if (stride === 0 || byteLength % stride !== 0) {
+    throw new PapillonError(
+      'WRONG_BINARY_LENGTH',
+      `Input ${quote(spec.name)}: ${byteLength} bytes are not a whole number of ${stride}`,
+    );
+  }
+  return Object.freeze(dims.map((dim) => (typeof dim === 'number' ? dim : byteLength / stride)));
+}
+
+/** A raw request names nothing: its body is the only input. */
+function decodeRaw(raw: RawInput, model: ModelDescription, limits: OpenInferenceLimits): TensorMap {
+  const [spec, ...others] = model.inputs;
+  if (spec === undefined || others.length > 0) {
+    throw new PapillonError(
+      'INVALID_REQUEST',
+      `A raw request (Inference-Header-Content-Length: 0) suits models with one input; this one takes: ` +
+        nameList(model.inputs),
+    );
+  }
+  const { name, datatype } = spec;
+  if (datatype === 'BYTES') return decodeRawText(spec, raw.bytes);
+  const byteLength = raw.bytes.byteLength;
+  const shape = deduceShape(spec, bytesPerElement(datatype), model.layout, byteLength);
+  return decodeNamed([{ name, datatype, shape, content: raw }], model, byteLength, limits);
+}
+
+/**
+ * All inputs of the model, checked and owned by the caller. `bodyBytes` bounds what is allocated.
+ * Throws UNKNOWN_INPUT, MISSING_INPUT, WRONG_DATATYPE, WRONG_SHAPE, WRONG_DATA, VALUE_OUT_OF_RANGE,
+ * WRONG_BINARY_LENGTH, and INVALID_REQUEST for a raw request that the model cannot take.
+ */
+export function decodeInputs(
+  envelope: InferEnvelope,
+  model: ModelDescription,
+  bodyBytes: number,
+  limits: OpenInferenceLimits,
+): TensorMap {
+  const { inputs } = envelope;
+  return inputs.kind === 'raw'
+    ? decodeRaw(inputs, model, limits)
+    : decodeNamed(inputs.list, model, bodyBytes, limits);
+}
+
+/** The outputs to answer with, in the order asked for (the model's without one). Throws UNKNOWN_OUTPUT. */
+export function chooseOutputs(envelope: InferEnvelope, model: ModelDescription): readonly RequestedOutput[] {
+  if (envelope.outputs === null) {
+    return model.outputs.map(({ name }) => ({ name, binary: envelope.binaryOutputs }));
+  }
+  const known = new Set(model.outputs.map(({ name }) => name));
+  const unknown = envelope.outputs.find(({ name }) => !known.has(name));
+  if (unknown !== undefined) {
+    throw new PapillonError(
+      'UNKNOWN_OUTPUT',
+      `Output ${quote(unknown.name)} is not one of the model's: ${nameList(model.outputs)}`,
+    );
+  }
+  return envelope.outputs;
+}
