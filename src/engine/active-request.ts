@@ -1,0 +1,137 @@
+/** Owns one admitted request until its promise is settled: its chunks, what came back, and its lease. */
+import { maxRowsOfLength } from '../scheduler/packing.js';
+import type { BatchLimits } from '../scheduler/packing.js';
+import type { Work } from '../scheduler/ready-queue.js';
+import type { RequestShape } from '../scheduler/shape-class.js';
+import type { AdapterLease, BatchItem, InferenceResult, TensorMap } from '../types.js';
+import { joinRows, sliceRows } from './rows.js';
+
+/** Consecutive rows of one request, small enough for a batch. */
+export interface Chunk extends Work {
+  readonly request: ActiveRequest;
+  /** Place among the request's chunks. */
+  readonly index: number;
+  readonly firstRow: number;
+}
+
+export interface Admission {
+  readonly id: number;
+  readonly adapterId: string | null;
+  /** null: the base. */
+  readonly lease: AdapterLease | null;
+  readonly inputs: TensorMap;
+  readonly shape: RequestShape;
+  readonly admittedAtMs: number;
+  readonly deadlineAtMs: number | null;
+  readonly limits: BatchLimits;
+  /** Gives out the scheduler's next order number. */
+  readonly nextOrder: () => number;
+}
+
+export class ActiveRequest {
+  readonly id: number;
+  readonly adapterId: string | null;
+  readonly lease: AdapterLease | null;
+  readonly rows: number;
+  readonly admittedAtMs: number;
+  /** Chunks that wait in the scheduler. */
+  readonly queued: Set<Chunk>;
+  readonly #inputs: TensorMap;
+  readonly #chunks: number;
+  readonly #outputs = new Map<number, TensorMap>();
+  #inFlight = 0;
+  #isSettled = false;
+  #assembleMs = 0;
+  #inferenceMs = 0;
+
+  constructor(admission: Admission) {
+    this.id = admission.id;
+    this.adapterId = admission.adapterId;
+    this.lease = admission.lease;
+    this.rows = admission.shape.rows;
+    this.admittedAtMs = admission.admittedAtMs;
+    this.#inputs = admission.inputs;
+    this.queued = new Set(this.#cut(admission));
+    this.#chunks = this.queued.size;
+  }
+
+  /** Answered or given up. */
+  get isSettled(): boolean {
+    return this.#isSettled;
+  }
+
+  get isComplete(): boolean {
+    return this.#outputs.size === this.#chunks;
+  }
+
+  dispatched(chunk: Chunk): void {
+    this.queued.delete(chunk);
+    this.#inFlight += 1;
+  }
+
+  returned(): void {
+    this.#inFlight -= 1;
+  }
+
+  settle(): void {
+    this.#isSettled = true;
+    this.queued.clear();
+  }
+
+  /** Lets the adapter go once the answer was delivered and no batch uses it, given-up requests' included. */
+  releaseIfDone(): void {
+    if (this.#isSettled && this.#inFlight === 0) this.lease?.release();
+  }
+
+  /** The chunk as the executor takes it; rows are copied only if the request was cut. */
+  itemOf(chunk: Chunk): BatchItem {
+    const inputs = this.#chunks === 1 ? this.#inputs : sliceRows(this.#inputs, chunk.firstRow, chunk.rows);
+    return { adapterKey: this.lease?.key ?? null, inputs, rows: chunk.rows };
+  }
+
+  keep(
+    chunk: Chunk,
+    outputs: TensorMap,
+    times: { readonly assembleMs: number; readonly inferenceMs: number },
+  ): void {
+    this.#outputs.set(chunk.index, outputs);
+    this.#assembleMs += times.assembleMs;
+    this.#inferenceMs += times.inferenceMs;
+  }
+
+  /**
+   * The answer, once complete. Queue time is what is left of the total: also the wait for a batch that runs.
+   * Throws INFERENCE_FAILED if the chunks' outputs do not fit together.
+   */
+  result(nowMs: number): InferenceResult {
+    const parts = [...this.#outputs].sort(([a], [b]) => a - b).map(([, outputs]) => outputs);
+    return {
+      outputs: joinRows(parts),
+      version: this.lease?.version ?? null,
+      rows: this.rows,
+      queueMs: Math.max(0, nowMs - this.admittedAtMs - this.#assembleMs - this.#inferenceMs),
+      inferenceMs: this.#inferenceMs,
+      assembleMs: this.#assembleMs,
+    };
+  }
+
+  *#cut(admission: Admission): Generator<Chunk> {
+    const { shape } = admission;
+    const most = shape.shapeClass === null ? shape.rows : maxRowsOfLength(shape.length, admission.limits);
+    for (let firstRow = 0, index = 0; firstRow < shape.rows; firstRow += most, index += 1) {
+      yield {
+        request: this,
+        requestId: this.id,
+        index,
+        firstRow,
+        rows: Math.min(most, shape.rows - firstRow),
+        length: shape.length,
+        shapeClass: shape.shapeClass,
+        adapterId: this.adapterId,
+        order: admission.nextOrder(),
+        arrivedAtMs: this.admittedAtMs,
+        deadlineAtMs: admission.deadlineAtMs,
+      };
+    }
+  }
+}

@@ -1,0 +1,37 @@
+/** Owns what an engine is made of, and its limits with their defaults. */
+import type { SchedulerOptions } from '../scheduler/scheduler.js';
+import type { AdapterSource, Clock, EngineObserver, Executor, Logger } from '../types.js';
+
+export interface EngineTuning extends SchedulerOptions {
+  /** Rows of one request; more than `maxBatchRows` are cut into several batches. */
+  readonly maxRequestRows: number;
+  /** Batches given to the executor at once: with 2, the next is prepared while one runs. */
+  readonly maxInFlightBatches: number;
+  /** Time that a request without a deadline of its own may wait. */
+  readonly defaultTimeoutMs: number;
+  /** Adapters of which figures are kept. */
+  readonly maxStatistics: number;
+}
+
+export const DEFAULT_TUNING: EngineTuning = {
+  maxBatchRows: 32,
+  maxBatchTokens: 256,
+  maxPaddingRatio: 1.25,
+  maxQueue: 1024,
+  maxWaitMs: 2,
+  maxRequestRows: 1024,
+  maxInFlightBatches: 2,
+  defaultTimeoutMs: 60_000,
+  maxStatistics: 20_000,
+};
+
+export interface EngineOptions {
+  readonly executor: Executor;
+  readonly adapters: AdapterSource;
+  /** `now()` in milliseconds since 1970. */
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly observer: EngineObserver;
+  /** What differs from `DEFAULT_TUNING`. */
+  readonly tuning?: Partial<EngineTuning>;
+}

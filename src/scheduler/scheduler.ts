@@ -1,0 +1,171 @@
+/**
+ * Owns everything that waits: the bounded queue, which work is ready, deadlines, and when the next batch goes.
+ * Pure: told the time, does no I/O, answers synchronously. The engine asks for a batch only when the executor
+ * can take one, so that batches form as late as possible.
+ */
+import { PapillonError } from '../errors.js';
+import { CollectingWindow } from './collecting-window.js';
+import type { DeviceForecast } from './collecting-window.js';
+import { IndexedHeap } from './indexed-heap.js';
+import type { BatchLimits, Packing } from './packing.js';
+import { ReadyQueue } from './ready-queue.js';
+import type { Work } from './ready-queue.js';
+import { Throughput } from './throughput.js';
+
+export interface SchedulerOptions extends BatchLimits {
+  /** Requests that may wait at once. */
+  readonly maxQueue: number;
+  /** Longest that an idle device is kept waiting for companions; 0 never waits. */
+  readonly maxWaitMs: number;
+}
+
+export type Decision<T extends Work> =
+  | { readonly kind: 'batch'; readonly batch: Packing<T> }
+  /** Ask again at `untilMs`, or as soon as anything changes. */
+  | { readonly kind: 'wait'; readonly untilMs: number }
+  /** Nothing is ready. */
+  | { readonly kind: 'none' };
+
+const MAX_RETRY_AFTER_SECONDS = 60;
+
+export class Scheduler<T extends Work> {
+  readonly #options: SchedulerOptions;
+  readonly #ready: ReadyQueue<T>;
+  readonly #window: CollectingWindow;
+  readonly #throughput = new Throughput();
+  readonly #deadlines = new IndexedHeap<T & { readonly deadlineAtMs: number }>(
+    (a, b) => a.deadlineAtMs < b.deadlineAtMs || (a.deadlineAtMs === b.deadlineAtMs && a.order < b.order),
+  );
+  /** Everything that waits, ready or not. */
+  readonly #waiting = new Set<T>();
+  /** Waiting pieces of each request. */
+  readonly #pieces = new Map<number, number>();
+  #waitingTokens = 0;
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options;
+    this.#ready = new ReadyQueue<T>(options);
+    this.#window = new CollectingWindow(options.maxWaitMs);
+  }
+
+  /** Requests that have rows waiting. */
+  get waitingRequests(): number {
+    return this.#pieces.size;
+  }
+
+  /** The earliest deadline of what waits, or null. */
+  get nextDeadlineMs(): number | null {
+    return this.#deadlines.peek()?.deadlineAtMs ?? null;
+  }
+
+  /** Throws QUEUE_FULL, with the time that the work before it should take, when no request may be added. */
+  requireRoom(): void {
+    if (this.#pieces.size < this.#options.maxQueue) return;
+    const seconds = Math.ceil((this.#throughput.expectedMs(this.#waitingTokens) ?? 0) / 1000);
+    throw new PapillonError(
+      'QUEUE_FULL',
+      `the queue is full: ${String(this.#pieces.size)} requests are waiting; retry later`,
+      { retryAfterSeconds: Math.min(MAX_RETRY_AFTER_SECONDS, Math.max(1, seconds)) },
+    );
+  }
+
+  /** A request was admitted; `inHouse` are waiting or running, this one included. */
+  noteArrival(nowMs: number, inHouse: number): void {
+    this.#window.arrived(nowMs, inHouse);
+  }
+
+  /** Work that comes back (`order` as before) takes its old place. */
+  add(work: T, isReady: boolean): void {
+    if (this.#waiting.has(work)) return;
+    this.#waiting.add(work);
+    this.#pieces.set(work.requestId, (this.#pieces.get(work.requestId) ?? 0) + 1);
+    this.#waitingTokens += work.rows * work.length;
+    if (hasDeadline(work)) this.#deadlines.push(work);
+    if (isReady) this.#ready.add(work);
+  }
+
+  /** Ready work may be dispatched; other work waits without being in anybody's way. */
+  setReady(work: T, isReady: boolean): void {
+    if (!isReady) this.#ready.delete(work);
+    else if (this.#waiting.has(work)) this.#ready.add(work);
+  }
+
+  /** Frees the work's place at once. False if it was not waiting. */
+  remove(work: T): boolean {
+    this.#ready.delete(work);
+    return this.#forget(work);
+  }
+
+  /** Removes and returns the work whose deadline has passed. */
+  expire(nowMs: number): T[] {
+    const expired: T[] = [];
+    for (let work = this.#deadlines.peek(); work !== undefined; work = this.#deadlines.peek()) {
+      if (work.deadlineAtMs > nowMs) break;
+      this.remove(work);
+      expired.push(work);
+    }
+    return expired;
+  }
+
+  /**
+   * The next batch, removed from the queue.
+   *
+   * @param state.inHouse requests waiting or running
+   * @param state.device what the executor is busy with, null when it is idle
+   * @param state.mayHold false to take what there is (a drain, say)
+   */
+  next(state: {
+    readonly nowMs: number;
+    readonly inHouse: number;
+    readonly device: DeviceForecast | null;
+    readonly mayHold: boolean;
+  }): Decision<T> {
+    const leader = this.#ready.oldest();
+    const batch = this.#ready.take();
+    if (leader === undefined || batch === null) return { kind: 'none' };
+    if (state.mayHold && this.#canGrow(leader, batch, state.device)) {
+      const untilMs = this.#window.holdUntil({ ...state, leaderArrivedAtMs: leader.arrivedAtMs });
+      if (untilMs !== null) {
+        for (const work of batch.items) this.#ready.add(work);
+        return { kind: 'wait', untilMs };
+      }
+    }
+    for (const work of batch.items) this.#forget(work);
+    return { kind: 'batch', batch };
+  }
+
+  /** An idle device with other work ready does that instead of waiting. */
+  #canGrow(leader: T, batch: Packing<T>, device: DeviceForecast | null): boolean {
+    return leader.shapeClass !== null && !batch.isFull && (device !== null || this.#ready.size === 0);
+  }
+
+  /** Estimated device time of a batch, null before the first was measured. */
+  expectedMs(paddedTokens: number): number | null {
+    return this.#throughput.expectedMs(paddedTokens);
+  }
+
+  /** A batch was answered; `inHouse` requests remain. */
+  noteFinished(batch: {
+    readonly nowMs: number;
+    readonly inHouse: number;
+    readonly paddedTokens: number;
+    readonly deviceMs: number;
+  }): void {
+    this.#throughput.record(batch.paddedTokens, batch.deviceMs);
+    this.#window.finished(batch.nowMs, batch.inHouse);
+  }
+
+  #forget(work: T): boolean {
+    if (!this.#waiting.delete(work)) return false;
+    const pieces = (this.#pieces.get(work.requestId) ?? 1) - 1;
+    if (pieces > 0) this.#pieces.set(work.requestId, pieces);
+    else this.#pieces.delete(work.requestId);
+    this.#waitingTokens -= work.rows * work.length;
+    if (hasDeadline(work)) this.#deadlines.delete(work);
+    return true;
+  }
+}
+
+function hasDeadline<T extends Work>(work: T): work is T & { readonly deadlineAtMs: number } {
+  return work.deadlineAtMs !== null;
+}
