@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { Metrics } from '#dist/metrics.js';
+import type { MetricsOptions } from '#dist/metrics.js';
+import { METRICS } from '#dist/metrics/table.js';
+import type { MetricSpec } from '#dist/metrics/table.js';
+import type { AdapterObserver, EngineObserver, RuntimeObserver, TaskObserver } from '#dist/types.js';
+
+const open: Metrics[] = [];
+
+function create(options: Partial<MetricsOptions> = {}): Metrics {
+  const metrics = new Metrics({ version: '1.2.3', processMetrics: false, ...options });
+  open.push(metrics);
+  return metrics;
+}
+
+/** Value of one series, `name{labels}` as Prometheus writes it; undefined where there is none. */
+async function series(metrics: Metrics, name: string): Promise<number | undefined> {
+  const line = (await metrics.render()).split('\n').find((text) => text.startsWith(`${name} `));
+  return line === undefined ? undefined : Number(line.slice(name.length + 1));
+}
+
+async function assertSeries(metrics: Metrics, expected: Record<string, number>): Promise<void> {
+  for (const [name, value] of Object.entries(expected))
+    assert.equal(await series(metrics, name), value, name);
+}
+
+after(() => {
+  for (const metrics of open) metrics.close();
+});
+
+describe('the table', () => {
+  const specs = Object.values<MetricSpec>(METRICS);
+
+  it('follows the naming rules', () => {
+    for (const { name, type, unit, buckets } of specs) {
+      assert.match(name, /^papillon_[a-z_]+$/);
+      assert.equal(name.endsWith('_total'), type === 'counter', name);
+      if (type !== 'counter' && (unit === 'seconds' || unit === 'bytes' || unit === 'ratio')) {
+        assert.ok(name.endsWith(`_${unit}`), name);
+      }
+      assert.equal(buckets !== undefined, type === 'histogram', name);
+    }
+  });
+
+  it('has unique names and ascending buckets', () => {
+    assert.equal(new Set(specs.map((spec) => spec.name)).size, specs.length);
+    for (const { name, buckets = [] } of specs) {
+      assert.ok(
+        buckets.every((bound, index) => index === 0 || bound > (buckets[index - 1] ?? 0)),
+        name,
+      );
+    }
+  });
+
+  it('never puts an adapter on a histogram', () => {
+    for (const { type, labels } of specs) assert.ok(type !== 'histogram' || !labels.includes('adapter'));
+  });
+
+  it('is what a scrape gives: every metric, none besides', async () => {
+    const text = await create().render();
+    const names = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`);
+    assert.deepEqual(names.sort(), specs.map((spec) => `${spec.name} ${spec.type}`).sort());
+  });
+});
+
+describe('Metrics', () => {
+  it('has the shape of every observer', () => {
+    const observer: EngineObserver & AdapterObserver & RuntimeObserver & TaskObserver = create();
+    assert.ok(observer);
+  });
+
+  it('tells the content type of the text format', () => {
+    assert.match(create().contentType, /^text\/plain; version=0\.0\.4/);
+  });
+
+  it('counts HTTP requests by protocol, outcome, route and status', async () => {
+    const metrics = create();
+    metrics.httpRequestFinished('openai', '/v1/classify', 200, 'ok', 0.004);
+    metrics.httpRequestFinished('openai', '/v1/classify', 404, 'UNKNOWN_MODEL', 0.0002);
+    await assertSeries(metrics, {
+      'papillon_requests_total{protocol="openai",outcome="ok"}': 1,
+      'papillon_requests_total{protocol="openai",outcome="UNKNOWN_MODEL"}': 1,
+      'papillon_http_responses_total{route="/v1/classify",status="404"}': 1,
+      'papillon_request_duration_seconds_count{protocol="openai"}': 2,
+      'papillon_request_duration_seconds_bucket{le="0.00025",protocol="openai"}': 1,
+      'papillon_request_duration_seconds_bucket{le="0.005",protocol="openai"}': 2,
+    });
+  });
+
+  it('keeps labels bounded even when a part passes on what a client made up', async () => {
+    const metrics = create();
+    for (let i = 0; i < 1000; i++) metrics.httpRequestFinished('openai', `/path/${i}`, 404, 'NOT_FOUND', 0);
+    const text = await metrics.render();
+    assert.equal([...text.matchAll(/^papillon_http_responses_total\{/gm)].length, 129);
+    await assertSeries(metrics, { 'papillon_http_responses_total{route="other",status="404"}': 872 });
+  });
+
+  it('takes what the engine tells', async () => {
+    const metrics = create();
+    metrics.queueChanged(3, 2);
+    metrics.batchFinished({
+      rows: 4,
+      requests: 3,
+      distinctAdapters: 2,
+      tokens: 60,
+      paddedTokens: 80,
+      assembleSeconds: 0.001,
+      inferenceSeconds: 0.02,
+      plan: 'p1',
+    });
+    metrics.requestFinished({ adapterId: 'acme', outcome: 'ok', rows: 4, queueSeconds: 0.01 });
+    metrics.requestFinished({ adapterId: null, outcome: 'QUEUE_FULL', rows: 9, queueSeconds: 0 });
+    await assertSeries(metrics, {
+      papillon_queue_length: 3,
+      papillon_running_requests: 2,
+      papillon_batch_rows_sum: 4,
+      papillon_batch_requests_sum: 3,
+      papillon_batch_distinct_adapters_sum: 2,
+      papillon_batch_tokens_sum: 80,
+      papillon_batch_padding_ratio_sum: 0.25,
+      papillon_batch_assemble_duration_seconds_sum: 0.001,
+      'papillon_inference_duration_seconds_sum{graph="adapters"}': 0.02,
+      'papillon_inference_requests_total{outcome="ok"}': 1,
+      'papillon_inference_requests_total{outcome="QUEUE_FULL"}': 1,
+      papillon_inference_rows_total: 4,
+      papillon_queue_duration_seconds_count: 2,
+    });
+    assert.doesNotMatch(await metrics.render(), /acme/, 'adapters are counted by name only when asked to');
+  });
+
+  it('tells batches on the untouched graph apart, and leaves padding out where there are no tokens', async () => {
+    const metrics = create();
+    metrics.batchFinished({
+      rows: 1,
+      requests: 1,
+      distinctAdapters: 0,
+      tokens: 0,
+      paddedTokens: 0,
+      assembleSeconds: 0,
+      inferenceSeconds: 0.5,
+      plan: 'base',
+    });
+    await assertSeries(metrics, {
+      'papillon_inference_duration_seconds_sum{graph="base"}': 0.5,
+      papillon_batch_padding_ratio_count: 0,
+    });
+  });
+
+  it('takes what the registry tells', async () => {
+    const metrics = create();
+    metrics.cacheHit();
+    metrics.cacheHit();
+    metrics.cacheMiss();
+    metrics.cacheEvicted();
+    metrics.residentChanged({ catalogued: 10, count: 4, bytes: 4096 });
+    metrics.loaded({ seconds: 0.05, outcome: 'ok' });
+    metrics.loaded({ seconds: 0.01, outcome: 'ADAPTER_NOT_FINITE' });
+    await assertSeries(metrics, {
+      'papillon_adapter_cache_hits_total{tier="host"}': 2,
+      'papillon_adapter_cache_misses_total{tier="host"}': 1,
+      'papillon_adapter_cache_evictions_total{tier="host"}': 1,
+      'papillon_adapters{tier="catalogue"}': 10,
+      'papillon_adapters{tier="host"}': 4,
+      'papillon_adapter_resident_bytes{tier="host"}': 4096,
+      'papillon_adapter_loads_total{outcome="ok"}': 1,
+      'papillon_adapter_loads_total{outcome="ADAPTER_NOT_FINITE"}': 1,
+      papillon_adapter_load_duration_seconds_count: 2,
+    });
+  });
+
+  it('takes what the executor and the tasks tell', async () => {
+    const metrics = create();
+    metrics.compiled({ seconds: 0.2, cached: true });
+    metrics.restarted();
+    metrics.stateChanged('restarting');
+    metrics.plansChanged(2);
+    metrics.tokenised({ seconds: 0.003, texts: 5, tokens: 90, truncated: 1 });
+    await assertSeries(metrics, {
+      'papillon_compile_duration_seconds_count{cached="true"}': 1,
+      papillon_engine_restarts_total: 1,
+      'papillon_engine_state{state="restarting"}': 1,
+      'papillon_engine_state{state="starting"}': 0,
+      papillon_plans: 2,
+      papillon_tokenise_duration_seconds_count: 1,
+      papillon_tokenised_texts_total: 5,
+      papillon_prompt_tokens_total: 90,
+      papillon_truncated_texts_total: 1,
+    });
+  });
+
+  it('starts counters at zero, so that the first event has a rate', async () => {
+    await assertSeries(create(), {
+      'papillon_adapter_cache_misses_total{tier="host"}': 0,
+      'papillon_inference_requests_total{outcome="ok"}': 0,
+    });
+  });
+
+  it('tells version and model', async () => {
+    const metrics = create();
+    metrics.setModel({ id: 'old', digest: 'd0', provider: 'cpu' });
+    metrics.setModel({ id: 'router', digest: 'd1', provider: 'cpu' });
+    await assertSeries(metrics, {
+      [`papillon_build_info{version="1.2.3",node="${process.version}"}`]: 1,
+      'papillon_model_info{model="router",digest="d1",provider="cpu"}': 1,
+    });
+    assert.doesNotMatch(await metrics.render(), /model="old"/);
+  });
+
+  it("tells the event loop's delay, never below zero", async () => {
+    const metrics = create();
+    for (const stat of ['p50', 'p99', 'max']) {
+      const seconds = await series(metrics, `papillon_event_loop_delay_seconds{stat="${stat}"}`);
+      assert.ok(seconds !== undefined && seconds >= 0, stat);
+    }
+  });
+
+  it('tells of the process unless told not to', async () => {
+    assert.match(await create({ processMetrics: true }).render(), /^process_cpu_seconds_total /m);
+  });
+});
+
+describe('counting adapters by name', () => {
+  const finish = (metrics: Metrics, adapterId: string | null, outcome = 'ok'): void => {
+    metrics.requestFinished({ adapterId, outcome, rows: 1, queueSeconds: 0 });
+  };
+
+  it('counts the adapters named and tells how much was folded', async () => {
+    const metrics = create({ adapterSeries: { names: ['acme'] } });
+    for (const id of ['acme', 'globex', 'acme', 'initech', null]) finish(metrics, id);
+    await assertSeries(metrics, {
+      'papillon_adapter_requests_total{adapter="acme"}': 2,
+      'papillon_adapter_requests_total{adapter="other"}': 2,
+      papillon_adapter_requests_folded_total: 2,
+    });
+  });
+
+  it('drops the series of an adapter that is no longer among the busiest', async () => {
+    const metrics = create({ adapterSeries: { top: 1 } });
+    for (const id of ['acme', 'globex', 'globex']) finish(metrics, id);
+    await assertSeries(metrics, {
+      'papillon_adapter_requests_total{adapter="globex"}': 1,
+      'papillon_adapter_requests_total{adapter="other"}': 1,
+    });
+    assert.doesNotMatch(await metrics.render(), /adapter="acme"/);
+  });
+
+  it('ignores names that do not exist', async () => {
+    const metrics = create({ adapterSeries: { top: 5 } });
+    finish(metrics, 'made-up', 'UNKNOWN_MODEL');
+    assert.doesNotMatch(await metrics.render(), /made-up/);
+  });
+});
