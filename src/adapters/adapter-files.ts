@@ -1,0 +1,97 @@
+/** Opens an adapter's two files, refusing what leads out of the adapters directory. Blocks: loader's thread only. */
+import { closeSync, constants, existsSync, fstatSync, openSync, readFileSync, realpathSync } from 'node:fs';
+import path from 'node:path';
+import { PapillonError, type ErrorCode } from '../errors.js';
+import { openSafetensors, readData, type SafetensorsFile } from './safetensors.js';
+
+export const CONFIG_FILE = 'adapter_config.json';
+export const WEIGHTS_FILE = 'adapter_model.safetensors';
+export const PICKLE_FILE = 'adapter_model.bin';
+
+const MAX_CONFIG_BYTES = 1024 * 1024;
+
+export interface AdapterFiles {
+  readonly config: Uint8Array;
+  readonly weights: SafetensorsFile;
+  /** Reads all tensors' bytes; call at most once, before the callback returns. */
+  readData(): Uint8Array;
+}
+
+/**
+ * Opens `folder` (relative to `root`), checks the weights' header, and passes both files to `use`; closes them
+ * afterwards.
+ *
+ * @throws PapillonError ADAPTER_CONFIG_MISSING, ADAPTER_CONFIG_INVALID, ADAPTER_WEIGHTS_MISSING,
+ * ADAPTER_PICKLE_REFUSED, ADAPTER_PATH_ESCAPES, ADAPTER_TOO_LARGE, SAFETENSORS_…
+ */
+export function withAdapterFiles<T>(
+  root: string,
+  folder: string,
+  maxFileBytes: number,
+  use: (files: AdapterFiles) => T,
+): T {
+  const base = path.join(root, folder);
+  const config = readConfig(root, base);
+  if (!existsSync(path.join(base, WEIGHTS_FILE)) && existsSync(path.join(base, PICKLE_FILE))) {
+    throw new PapillonError('ADAPTER_PICKLE_REFUSED', PICKLE_MESSAGE);
+  }
+  const { fd, bytes } = openInside(root, path.join(base, WEIGHTS_FILE), 'ADAPTER_WEIGHTS_MISSING');
+  try {
+    if (bytes > maxFileBytes) {
+      throw new PapillonError(
+        'ADAPTER_TOO_LARGE',
+        `${WEIGHTS_FILE} has ${bytes} bytes; at most ${maxFileBytes} are read.`,
+      );
+    }
+    const weights = openSafetensors(fd, bytes);
+    return use({ config, weights, readData: () => readData(fd, weights) });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export const PICKLE_MESSAGE =
+  `The adapter has only ${PICKLE_FILE}, a pickle that could run code and is never read. ` +
+  'Save it again with safe_serialization=True.';
+
+function readConfig(root: string, base: string): Uint8Array {
+  const { fd, bytes } = openInside(root, path.join(base, CONFIG_FILE), 'ADAPTER_CONFIG_MISSING');
+  try {
+    if (bytes > MAX_CONFIG_BYTES) {
+      throw new PapillonError('ADAPTER_CONFIG_INVALID', `${CONFIG_FILE} is larger than ${MAX_CONFIG_BYTES} bytes.`);
+    }
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openInside(root: string, file: string, missing: ErrorCode): { fd: number; bytes: number } {
+  const name = path.basename(file);
+  let real: string;
+  try {
+    real = realpathSync(file);
+  } catch (cause) {
+    throw new PapillonError(missing, `The adapter’s folder has no ${name}.`, { cause });
+  }
+  if (!isInside(root, real)) {
+    throw new PapillonError('ADAPTER_PATH_ESCAPES', `${name} is a link that leaves the adapters directory.`);
+  }
+  let fd: number;
+  try {
+    // Not blocked by a pipe, nor sent elsewhere by a link that was put in place a moment ago.
+    fd = openSync(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (cause) {
+    throw new PapillonError(missing, `${name} cannot be opened.`, { cause });
+  }
+  const stat = fstatSync(fd);
+  if (stat.isFile()) return { fd, bytes: stat.size };
+  closeSync(fd);
+  throw new PapillonError(missing, `${name} is not a regular file.`);
+}
+
+/** Whether a resolved path is `root` (resolved too) or below it. */
+export function isInside(root: string, real: string): boolean {
+  const relative = path.relative(root, real);
+  return relative !== '..' && !relative.startsWith(`..${path.sep}`) && !path.isAbsolute(relative);
+}

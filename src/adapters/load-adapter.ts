@@ -1,0 +1,155 @@
+/** Reads one adapter folder into operands. Blocks for as long as that takes: runs in the loader's thread. */
+import { createHash } from 'node:crypto';
+import { PapillonError } from '../errors.js';
+import { orthogonalityResidual } from '../math/index.js';
+import type { ModuleOperands, Rotation } from '../types.js';
+import { withAdapterFiles, type AdapterFiles } from './adapter-files.js';
+import { planCheckpoint, type CheckpointPlan, type ModulePlan } from './checkpoint-plan.js';
+import { parsePeftConfig } from './peft-config.js';
+import type { ModuleShape } from './rotation-plan.js';
+import { decodeTensor } from './safetensors.js';
+import type { TensorEntry } from './safetensors-header.js';
+
+/** What an adapter is loaded for, the same for all adapters of a server. */
+export interface LoadContext {
+  /** Resolved path of the adapters directory. */
+  readonly root: string;
+  readonly modules: readonly ModuleShape[];
+  /** PEFT module name → base module name. */
+  readonly nameMap?: ReadonlyMap<string, string>;
+  /** Most bytes of operands one adapter may need. */
+  readonly maxOperandBytes: number;
+  /** Most bytes of a weights file that are read. */
+  readonly maxFileBytes: number;
+}
+
+export interface AdapterSummary {
+  /** PEFT's `peft_type`. */
+  readonly kind: string;
+  /** Base modules it changes. */
+  readonly moduleNames: readonly string[];
+}
+
+export interface LoadedAdapter extends AdapterSummary {
+  /** First 12 hex digits of the SHA-256 over both files. */
+  readonly digest: string;
+  readonly operands: readonly ModuleOperands[];
+  /** Bytes of all operand arrays. */
+  readonly bytes: number;
+  /** max |RᵀR − I| over all its rotations, as served in float32. */
+  readonly residual: number;
+}
+
+/**
+ * @param folder relative to `context.root`.
+ * @throws PapillonError ADAPTER_… or SAFETENSORS_…: what is wrong with the files
+ */
+export function loadAdapter(context: LoadContext, folder: string): LoadedAdapter {
+  return withAdapterFiles(context.root, folder, context.maxFileBytes, (files) => {
+    const plan = planFiles(context, files);
+    const data = files.readData();
+    const operands: ModuleOperands[] = [];
+    let residual = 0;
+    for (const module of plan.modules) {
+      const built = buildOperands(module, data);
+      residual = Math.max(residual, built.residual);
+      // A module that nothing changes needs no site in the graph.
+      if (Object.keys(built.operands).length > 1) operands.push(built.operands);
+    }
+    return {
+      kind: plan.kind,
+      moduleNames: plan.modules.map(({ base }) => base.name),
+      digest: digestOf(files.config, files.weights.head, data),
+      operands,
+      bytes: operands.reduce((sum, module) => sum + bytesOf(module), 0),
+      residual,
+    };
+  });
+}
+
+/** Checks configuration, header and shapes without reading values. @throws as `loadAdapter` */
+export function inspectAdapter(context: LoadContext, folder: string): AdapterSummary {
+  return withAdapterFiles(context.root, folder, context.maxFileBytes, (files) => {
+    const plan = planFiles(context, files);
+    return { kind: plan.kind, moduleNames: plan.modules.map(({ base }) => base.name) };
+  });
+}
+
+/** The operands' array buffers, each once. */
+export function buffersOf(operands: readonly ModuleOperands[]): ArrayBuffer[] {
+  const arrays = operands.flatMap(({ rotation, scale, bias, weight }) => [rotation?.blocks, scale, bias, weight]);
+  const buffers = arrays.flatMap((array) => (array?.buffer instanceof ArrayBuffer ? [array.buffer] : []));
+  return [...new Set(buffers)];
+}
+
+/** Bytes of one module's operand arrays. */
+export function bytesOf({ rotation, scale, bias, weight }: ModuleOperands): number {
+  const arrays = [rotation?.blocks, scale, bias, weight];
+  return arrays.reduce((sum, array) => sum + (array?.byteLength ?? 0), 0);
+}
+
+function planFiles(context: LoadContext, files: AdapterFiles): CheckpointPlan {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(files.config);
+  } catch (cause) {
+    throw new PapillonError('ADAPTER_CONFIG_INVALID', 'adapter_config.json is not UTF-8.', { cause });
+  }
+  const config = parsePeftConfig(text);
+  const plan = planCheckpoint(config, files.weights.entries, context.modules, context.nameMap);
+  if (plan.bytes > context.maxOperandBytes) {
+    throw new PapillonError(
+      'ADAPTER_TOO_LARGE',
+      `The adapter needs ${plan.bytes} bytes of operands; the host cache holds ${context.maxOperandBytes}.`,
+    );
+  }
+  return plan;
+}
+
+function buildOperands(
+  { base, rotation: plan, scale, bias, weight }: ModulePlan,
+  data: Uint8Array,
+): { operands: ModuleOperands; residual: number } {
+  let rotation: Rotation | undefined;
+  let residual = 0;
+  const product = plan?.compute(decodeTensor(data, plan.tensor)) ?? null;
+  if (plan !== null && product !== null) {
+    rotation = { blockSize: plan.blockSize, blocks: Float32Array.from(product) };
+    residual = orthogonalityResidual(rotation.blocks, base.inFeatures / plan.blockSize, plan.blockSize);
+    if (!(residual <= plan.maxResidual) || !Number.isFinite(residual)) {
+      throw new PapillonError(
+        'ADAPTER_NOT_ORTHOGONAL',
+        `Tensor "${plan.tensor.name}" gives a rotation that misses orthogonality by ${residual.toExponential(1)}: ` +
+          'its values are too large.',
+      );
+    }
+  }
+  const factors = read(data, scale);
+  const operands: ModuleOperands = {
+    module: base.name,
+    ...(rotation && { rotation }),
+    ...(factors?.some((factor) => factor !== 1) && { scale: factors }),
+    ...(bias && { bias: read(data, bias) }),
+    ...(weight && { weight: read(data, weight) }),
+  };
+  return { operands, residual };
+}
+
+function read(data: Uint8Array, entry: TensorEntry | null): Float32Array | undefined {
+  if (entry === null) return undefined;
+  const values = decodeTensor(data, entry);
+  if (values instanceof Float32Array) return values;
+  const narrow = Float32Array.from(values);
+  if (narrow.every(Number.isFinite)) return narrow;
+  throw new PapillonError('ADAPTER_NOT_FINITE', `Tensor "${entry.name}" has values beyond float32.`);
+}
+
+/** Each part is preceded by its length, so that no two pairs of files read alike. */
+function digestOf(...parts: readonly Uint8Array[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) {
+    hash.update(`${part.length}:`);
+    hash.update(part);
+  }
+  return hash.digest('hex').slice(0, 12);
+}

@@ -1,0 +1,84 @@
+/** Reads tensors of an open safetensors file into float32 or float64 arrays. Blocks: for the loader's thread only. */
+import { readSync } from 'node:fs';
+import { PapillonError } from '../errors.js';
+import { bfloat16ToFloat32, float16ToFloat32 } from '../math/index.js';
+import { parseHeader, readHeaderLength, type TensorEntry } from './safetensors-header.js';
+
+export interface SafetensorsFile {
+  readonly entries: ReadonlyMap<string, TensorEntry>;
+  /** The bytes before the data: length prefix and header. */
+  readonly head: Uint8Array;
+  /** Bytes behind the header. */
+  readonly dataBytes: number;
+}
+
+/**
+ * Reads and checks the header; no tensor is read.
+ *
+ * @param fd an open regular file.
+ * @param fileBytes its size.
+ * @throws PapillonError SAFETENSORS_… as `parseHeader`
+ */
+export function openSafetensors(fd: number, fileBytes: number): SafetensorsFile {
+  const prefix = readExactly(fd, 0, Math.min(8, fileBytes));
+  const headBytes = 8 + readHeaderLength(prefix, fileBytes);
+  const head = readExactly(fd, 0, headBytes);
+  const dataBytes = fileBytes - headBytes;
+  return { entries: parseHeader(head.subarray(8), dataBytes), head, dataBytes };
+}
+
+/** All data of an open file, in one array. Its size has been proven to be that of the tensors. */
+export function readData(fd: number, file: SafetensorsFile): Uint8Array {
+  return readExactly(fd, file.head.length, file.dataBytes);
+}
+
+/**
+ * A tensor's values; F64 as float64, F32, F16 and BF16 as float32, all exactly. The result owns its buffer.
+ *
+ * @param data the file's data, in which tensors may start at any byte.
+ * @throws PapillonError SAFETENSORS_DTYPE_UNSUPPORTED for integers, booleans and 8-bit floats;
+ * ADAPTER_NOT_FINITE where a value is NaN or infinite.
+ */
+export function decodeTensor(data: Uint8Array, entry: TensorEntry): Float32Array | Float64Array {
+  const values = widen(data.slice(entry.begin, entry.end).buffer, entry);
+  const bad = values.findIndex((value) => !Number.isFinite(value));
+  if (bad !== -1) {
+    throw new PapillonError(
+      'ADAPTER_NOT_FINITE',
+      `Tensor "${entry.name}" holds ${values[bad]} at element ${bad}: training must have diverged.`,
+    );
+  }
+  return values;
+}
+
+/** Throws SAFETENSORS_DTYPE_UNSUPPORTED unless the tensor holds floats that can be adapter parameters. */
+export function assertFloat(entry: TensorEntry): void {
+  if (!['F64', 'F32', 'F16', 'BF16'].includes(entry.dtype)) {
+    throw new PapillonError(
+      'SAFETENSORS_DTYPE_UNSUPPORTED',
+      `Tensor "${entry.name}" has dtype ${entry.dtype}; parameters must be F64, F32, F16 or BF16.`,
+    );
+  }
+}
+
+function widen(bytes: ArrayBuffer, entry: TensorEntry): Float32Array | Float64Array {
+  assertFloat(entry);
+  // Every supported platform is little-endian, like the format.
+  if (entry.dtype === 'F64') return new Float64Array(bytes);
+  if (entry.dtype === 'F32') return new Float32Array(bytes);
+  const bits = new Uint16Array(bytes);
+  return entry.dtype === 'F16' ? float16ToFloat32(bits) : bfloat16ToFloat32(bits);
+}
+
+function readExactly(fd: number, position: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let done = 0;
+  while (done < length) {
+    const read = readSync(fd, bytes, done, Math.min(length - done, 2 ** 30), position + done);
+    if (read === 0) {
+      throw new PapillonError('SAFETENSORS_TRUNCATED', 'The weights file became shorter while it was read.');
+    }
+    done += read;
+  }
+  return bytes;
+}
