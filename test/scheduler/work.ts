@@ -1,0 +1,29 @@
+/** Work for the scheduler's tests. */
+import type { Work } from '#dist/scheduler/ready-queue.js';
+import type { SchedulerOptions } from '#dist/scheduler/scheduler.js';
+
+export const OPTIONS: SchedulerOptions = {
+  maxBatchRows: 8,
+  maxBatchTokens: 256,
+  maxPaddingRatio: 1.25,
+  maxQueue: 1000,
+  maxWaitMs: 0,
+};
+
+let orders = 0;
+
+/** One row of length 10 of the base; each is newer than those before. */
+export function work(change: Partial<Work> = {}): Work {
+  orders += 1;
+  return {
+    order: orders,
+    requestId: orders,
+    adapterId: null,
+    shapeClass: '',
+    rows: 1,
+    length: 10,
+    arrivedAtMs: 0,
+    deadlineAtMs: null,
+    ...change,
+  };
+}
