@@ -8,6 +8,7 @@ export { DEFAULT_LIMITS } from './limits.js';
 export type { OpenInferenceLimits } from './limits.js';
 export { field, isJsonObject, parseJson } from './json.js';
 export type { JsonObject, JsonValue } from './json.js';
+export { quote } from './text.js';
 export { fromHalfBits, toHalfBits } from './float16.js';
 export {
   encodeError,

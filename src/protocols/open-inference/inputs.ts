@@ -36,12 +36,8 @@ function checkDatatype(header: InputHeader, spec: TensorSpec): void {
   );
 }
 
-/** Key of the rows among `Bindings`: unnamed axes are bound to nothing. */
-const ROWS = '';
-/** Sizes of the variable axes seen so far in one request, by their names. */
-type Bindings = Map<string, { readonly size: number; readonly input: string }>;
-
-function checkShape(header: InputHeader, spec: TensorSpec, layout: BatchLayout, bindings: Bindings): void {
+/** Rank and fixed sizes; that the inputs agree with each other is checked where they join a batch. */
+function checkShape(header: InputHeader, spec: TensorSpec): void {
   const wrong = (what: string): PapillonError =>
     new PapillonError(
       'WRONG_SHAPE',
@@ -52,21 +48,7 @@ function checkShape(header: InputHeader, spec: TensorSpec, layout: BatchLayout, 
     throw wrong(`shape has ${header.shape.length} axes instead of ${spec.dims.length}`);
   }
   spec.dims.forEach((dim, axis) => {
-    const size = header.shape[axis] ?? 0;
-    if (typeof dim === 'number') {
-      if (size !== dim) throw wrong(`axis ${axis} must be ${dim}`);
-      return;
-    }
-    const isRows = axis === 0 && layout.stackable;
-    if (isRows && size === 0) throw wrong('there are no rows');
-    if (dim === '' && !isRows) return;
-    // Rows are stacked along axis 0, so their number must agree whatever the axis is called.
-    const key = isRows ? ROWS : dim;
-    const bound = bindings.get(key);
-    if (bound === undefined) bindings.set(key, { size, input: header.name });
-    else if (bound.size !== size) {
-      throw wrong(`axis ${axis} must be ${bound.size}, as in input ${quote(bound.input)}`);
-    }
+    if (typeof dim === 'number' && header.shape[axis] !== dim) throw wrong(`axis ${axis} must be ${dim}`);
   });
 }
 
@@ -92,11 +74,10 @@ function decodeNamed(
       `Input ${quote(missing.name)} is missing; the model takes: ${nameList(model.inputs)}`,
     );
   }
-  const bindings: Bindings = new Map();
   const counts = headers.map((header) => {
     const spec = specs.get(header.name) as TensorSpec;
     checkDatatype(header, spec);
-    checkShape(header, spec, model.layout, bindings);
+    checkShape(header, spec);
     return countElements(header, bodyBytes, limits);
   });
   return new Map(

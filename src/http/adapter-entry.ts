@@ -1,0 +1,27 @@
+/** Owns how `GET /v1/adapters` writes an adapter. Pure. */
+import type { AdapterInfo } from '../types.js';
+
+/** Times are seconds since 1970. A list tells how many modules are adapted, an entry by itself also which. */
+export function encodeAdapterSummary(adapter: AdapterInfo): object {
+  return {
+    id: adapter.id,
+    object: 'adapter',
+    version: adapter.version,
+    state: adapter.state,
+    tier: adapter.tier,
+    kind: adapter.kind,
+    mode: adapter.mode,
+    pinned: adapter.pinned,
+    module_count: adapter.modules.length,
+    bytes: adapter.bytes,
+    orthogonality_residual: adapter.orthogonalityResidual,
+    requests: adapter.requests,
+    last_used_at: adapter.lastUsedAt === null ? null : adapter.lastUsedAt / 1000,
+    added_at: adapter.addedAt / 1000,
+    error: adapter.error,
+  };
+}
+
+export function encodeAdapter(adapter: AdapterInfo): object {
+  return { ...encodeAdapterSummary(adapter), modules: adapter.modules };
+}

@@ -1,0 +1,68 @@
+/** Owns the last middleware: every failure becomes one answer in the shape of the protocol that was spoken. */
+import type { ErrorRequestHandler, RequestHandler } from 'express';
+import { PapillonError } from '../errors.js';
+import { encodeError } from '../protocols/open-inference/index.js';
+import { encodeOpenAiError } from '../protocols/openai/index.js';
+import type { Logger } from '../types.js';
+import { sendJson, setErrorHeaders } from './send.js';
+import { traceOf } from './trace.js';
+
+export const answerNotFound: RequestHandler = (req) => {
+  throw new PapillonError('NOT_FOUND', `There is no ${req.method} route of this path`);
+};
+
+/** Fields that the errors of express, its router and its body reader carry. */
+interface HttpErrorFields {
+  readonly status?: unknown;
+  readonly type?: unknown;
+  readonly limit?: unknown;
+}
+
+/** Null for what no one expects. */
+function fromHttpError(error: unknown): PapillonError | null {
+  if (!(error instanceof Error)) return null;
+  const { status, type, limit } = error as HttpErrorFields;
+  switch (type) {
+    case 'entity.too.large':
+      return new PapillonError('BODY_TOO_LARGE', `The body is longer than ${String(limit)} bytes`);
+    case 'encoding.unsupported':
+      return new PapillonError(
+        'UNSUPPORTED_MEDIA_TYPE',
+        'Content-Encoding must be gzip, deflate, br or absent',
+      );
+    case 'request.aborted':
+      return new PapillonError('CLIENT_CLOSED', 'The client closed the connection');
+    default:
+      break;
+  }
+  if (error instanceof URIError) {
+    return new PapillonError('INVALID_REQUEST', 'The path has an invalid percent encoding');
+  }
+  // Compressed bodies that do not decompress, lengths that do not match.
+  return status === 400 ? new PapillonError('INVALID_REQUEST', 'The body could not be read') : null;
+}
+
+export function answerFailures(logger: Logger): ErrorRequestHandler {
+  return (error: unknown, req, res, _next) => {
+    const trace = traceOf(res);
+    // No one is left to answer, and the log has its line.
+    if (trace.signal.aborted) return;
+    const known = error instanceof PapillonError ? error : fromHttpError(error);
+    const failure = known ?? new PapillonError('INTERNAL', 'Internal error');
+    if (known === null || known.code === 'INTERNAL') {
+      logger.error({ requestId: trace.requestId, err: error }, 'unexpected error');
+    }
+    trace.outcome = failure.code;
+    if (res.headersSent) {
+      // Half an answer must not look like a whole one.
+      res.destroy();
+      return;
+    }
+    res.removeHeader('Content-Length');
+    setErrorHeaders(res, failure);
+    const message = failure.code === 'INTERNAL' ? 'Internal error' : failure.message;
+    const isV2 = req.path === '/v2' || req.path.startsWith('/v2/');
+    const shown = new PapillonError(failure.code, message);
+    sendJson(res, isV2 ? encodeError(message) : encodeOpenAiError(shown), failure.status);
+  };
+}

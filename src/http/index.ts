@@ -1,0 +1,8 @@
+/** The HTTP layer: the app over an engine, and the server that listens and drains. */
+export { createApp } from './app.js';
+export { DEFAULT_MAX_BODY_BYTES } from './dependencies.js';
+export type { AppDependencies, ClassifyService } from './dependencies.js';
+export { Lifecycle } from './lifecycle.js';
+export type { HttpObserver } from './observer.js';
+export { HttpServer } from './server.js';
+export type { ServerOptions } from './server.js';
