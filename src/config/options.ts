@@ -1,0 +1,292 @@
+/**
+ * Owns the table of all options of `serve`. Flags, environment variables, the configuration file's keys, their
+ * types, defaults and help, and docs/configuration.md all come from here.
+ */
+import { homedir, tmpdir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { adapterSelection, bytes, choice, integer, isKey, key, list, text } from './kinds.js';
+import type { AdapterSelection, Kind } from './kinds.js';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Headings of the help, in order. */
+export const GROUPS = ['Model', 'Network', 'Batching', 'Memory', 'Security', 'Operation'] as const;
+
+export interface OptionSpec<T> {
+  readonly kind: Kind<T>;
+  readonly group: (typeof GROUPS)[number];
+  /** One or two sentences. */
+  readonly help: string;
+  /** Told in help as the default. */
+  readonly defaultText: string;
+  /** undefined: must be given. */
+  readonly fallback: ((env: Environment) => T) | undefined;
+  /** Never repeated in a message. */
+  readonly secret: boolean;
+}
+
+type Details<T> = Pick<OptionSpec<T>, 'kind' | 'group' | 'help'> & { readonly secret?: boolean };
+
+function required<T>(details: Details<T>): OptionSpec<T> {
+  return { secret: false, ...details, defaultText: 'required', fallback: undefined };
+}
+
+function optional<T>(details: Details<T>, defaultText = 'none'): OptionSpec<T | null> {
+  return { secret: false, ...details, defaultText, fallback: () => null };
+}
+
+function withDefault<T>(details: Details<T>, value: T, defaultText = String(value)): OptionSpec<T> {
+  return { secret: false, ...details, defaultText, fallback: () => value };
+}
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+const MAX_TIMEOUT_MS = 24 * 3600 * 1000;
+const NONE: readonly string[] = Object.freeze([]);
+
+function defaultCacheDir(env: Environment): string {
+  const xdg = env.XDG_CACHE_HOME;
+  if (xdg !== undefined && isAbsolute(xdg)) return join(xdg, 'papillon');
+  try {
+    return join(homedir(), '.cache', 'papillon');
+  } catch {
+    // A container may run as a user that no one told the system of.
+    return join(tmpdir(), 'papillon');
+  }
+}
+
+export const OPTIONS = {
+  model: required({
+    group: 'Model',
+    kind: text('<path>', 'a model folder or an .onnx file'),
+    help: 'The base: a folder laid out as on the Hugging Face hub (model.onnx or onnx/model.onnx, config.json, tokenizer.json), or an .onnx file.',
+  }),
+  adapters: optional({
+    group: 'Model',
+    kind: text('<folder>', 'a folder'),
+    help: 'Folder of adapters: each folder in it that holds an adapter_config.json is an adapter, named after the folder. It is watched: adding, replacing and removing folders takes effect at once.',
+  }),
+  servedName: optional(
+    {
+      group: 'Model',
+      kind: text('<name>', 'a name'),
+      help: "The base's name in requests and answers.",
+    },
+    "the model folder's name",
+  ),
+  provider: withDefault(
+    {
+      group: 'Model',
+      kind: choice(['cpu', 'webgpu', 'cuda']),
+      help: 'Where the model runs. cuda needs a package of its own to be installed.',
+    },
+    'cpu',
+  ),
+  mode: withDefault(
+    {
+      group: 'Model',
+      kind: choice(['auto', 'activations', 'merged']),
+      help: 'How adapters are applied: to the activations (any mix in one batch), merged into weights of their own, or as the server finds best.',
+    },
+    'auto',
+  ),
+  pin: withDefault(
+    {
+      group: 'Model',
+      kind: list('<names>', 'adapter names separated by commas', () => true),
+      help: 'Adapters that are loaded at the start and never make room for others.',
+    },
+    NONE,
+    'none',
+  ),
+  maxTextTokens: optional(
+    {
+      group: 'Model',
+      kind: integer('<tokens>', 1, 1_000_000),
+      help: 'Longest text of /v1/classify in tokens, where it should be shorter than what the model takes. Longer texts are cut.',
+    },
+    "the model's maximum",
+  ),
+  host: withDefault(
+    {
+      group: 'Network',
+      kind: text('<address>', 'an address or host name'),
+      // A server in a container that listens on 127.0.0.1 cannot be reached; other model servers do the same.
+      help: 'Address to listen on. 127.0.0.1 keeps the server to this machine.',
+    },
+    '0.0.0.0',
+  ),
+  port: withDefault(
+    {
+      group: 'Network',
+      kind: integer('<port>', 0, 65_535),
+      help: 'Port to listen on; 0 takes a free one.',
+    },
+    8080,
+  ),
+  maxBodyBytes: withDefault(
+    {
+      group: 'Network',
+      kind: bytes(KIB),
+      help: 'Largest body of a request; larger ones get 413.',
+    },
+    32 * MIB,
+    '32MiB',
+  ),
+  requestTimeoutMs: withDefault(
+    {
+      group: 'Network',
+      kind: integer('<ms>', 1, MAX_TIMEOUT_MS),
+      help: 'Milliseconds after which a request that still waits gets 504.',
+    },
+    60_000,
+  ),
+  maxBatchRows: withDefault(
+    {
+      group: 'Batching',
+      kind: integer('<rows>', 1, 65_536),
+      help: 'Most rows in a batch.',
+    },
+    16,
+  ),
+  maxBatchTokens: withDefault(
+    {
+      group: 'Batching',
+      kind: integer('<tokens>', 1, 16_777_216),
+      help: 'Most tokens in a batch, padding included; a single longer row runs alone. On a CPU throughput stops rising at some 128 to 256, a GPU takes far more.',
+    },
+    256,
+  ),
+  maxQueue: withDefault(
+    {
+      group: 'Batching',
+      kind: integer('<requests>', 1, 1_000_000),
+      help: 'Most requests waiting; further ones get 429 with Retry-After.',
+    },
+    1024,
+  ),
+  threads: withDefault(
+    {
+      group: 'Batching',
+      kind: integer('<threads>', 0, 1024),
+      help: 'Threads that compute one batch; 0 is one for each core.',
+    },
+    0,
+  ),
+  hostCacheBytes: withDefault(
+    {
+      group: 'Memory',
+      kind: bytes(0),
+      help: "Bytes for adapters' operands in memory; the least recently used make room.",
+    },
+    GIB,
+    '1GiB',
+  ),
+  variantCacheBytes: withDefault(
+    {
+      group: 'Memory',
+      kind: bytes(0),
+      help: 'Bytes for adapters merged into weights of their own.',
+    },
+    2 * GIB,
+    '2GiB',
+  ),
+  cacheDir: {
+    group: 'Memory',
+    kind: text('<folder>', 'a folder'),
+    help: 'Folder for compiled models, which make the next start fast. It can be deleted at any time.',
+    defaultText: '$XDG_CACHE_HOME/papillon or ~/.cache/papillon',
+    fallback: defaultCacheDir,
+    secret: false,
+  } satisfies OptionSpec<string>,
+  apiKey: withDefault(
+    {
+      group: 'Security',
+      kind: list(
+        '<keys>',
+        'visible ASCII characters without spaces, several keys separated by commas',
+        isKey,
+      ),
+      help: 'Keys of which a request must carry one (Authorization: Bearer …). May be given several times.',
+      secret: true,
+    },
+    NONE,
+    'none: every request is let in',
+  ),
+  adminToken: optional(
+    {
+      group: 'Security',
+      kind: key(),
+      help: 'Token for requests that change something (load, unload, pin adapters).',
+      secret: true,
+    },
+    'none: such requests are refused',
+  ),
+  drainTimeoutMs: withDefault(
+    {
+      group: 'Operation',
+      kind: integer('<ms>', 0, MAX_TIMEOUT_MS),
+      help: 'Milliseconds that requests under way get to finish after SIGTERM.',
+    },
+    25_000,
+  ),
+  logLevel: withDefault(
+    {
+      group: 'Operation',
+      kind: choice(['debug', 'info', 'warn', 'error', 'silent']),
+      help: 'Least severe log lines to write.',
+    },
+    'info',
+  ),
+  logFormat: withDefault(
+    {
+      group: 'Operation',
+      kind: choice(['auto', 'json', 'pretty']),
+      help: 'Log lines as JSON or for people; auto is pretty on a terminal and JSON elsewhere.',
+    },
+    'auto',
+  ),
+  metricsAdapters: optional<AdapterSelection>({
+    group: 'Operation',
+    kind: adapterSelection(),
+    help: 'Adapters whose requests are counted by name in /metrics: their names, or a number for as many of the busiest. The rest is counted together.',
+  }),
+} as const;
+
+export type OptionKey = keyof typeof OPTIONS;
+export const OPTION_KEYS = Object.keys(OPTIONS) as readonly OptionKey[];
+
+/** `maxBatchRows` → `max-batch-rows`: the flag without dashes, and the key in the configuration file. */
+export function optionName(option: OptionKey | 'config'): string {
+  return option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** `maxBatchRows` → `--max-batch-rows`. */
+export function flagOf(option: OptionKey | 'config'): string {
+  return `--${optionName(option)}`;
+}
+
+/** `maxBatchRows` → `PAPILLON_MAX_BATCH_ROWS`. */
+export function environmentOf(option: OptionKey | 'config'): string {
+  return `PAPILLON_${optionName(option).replaceAll('-', '_').toUpperCase()}`;
+}
+
+/** docs/configuration.md's table, one section a group. */
+export function optionsMarkdown(): string {
+  const sections = GROUPS.map((group) => {
+    const lines = OPTION_KEYS.filter((option) => OPTIONS[option].group === group).map((option) => {
+      const { kind, defaultText, help } = OPTIONS[option];
+      const value = kind.placeholder.replaceAll('|', '\\|');
+      return `| \`${flagOf(option)}\` \`${value}\` | \`${environmentOf(option)}\` | ${defaultText} | ${help} |`;
+    });
+    return [
+      `### ${group}`,
+      '',
+      '| Flag | Environment | Default | Meaning |',
+      '|---|---|---|---|',
+      ...lines,
+    ].join('\n');
+  });
+  return sections.join('\n\n');
+}
