@@ -92,6 +92,7 @@ describe('resolveConfig', () => {
       logLevel: ['debug', 'info', 'warn'],
       logFormat: ['auto', 'json', 'pretty'],
       threads: ['1', '2', '3'],
+      metricsAdapters: ['1', '2', '3'],
     };
     for (const option of OPTION_KEYS) {
       const [flag, env, file] = words[option] ?? ['5001', '5002', '5003'];
