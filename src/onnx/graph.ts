@@ -1,11 +1,6 @@
 /** Look-ups in a graph (who makes and who reads a value, what is constant) and small constructors for nodes. */
 import { create } from '@bufbuild/protobuf';
-import {
-  AttributeProtoSchema,
-  AttributeType,
-  NodeProtoSchema,
-  ValueInfoProtoSchema,
-} from './gen/onnx_pb.js';
+import { AttributeProtoSchema, AttributeType, NodeProtoSchema, ValueInfoProtoSchema } from './gen/onnx_pb.js';
 import type { AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto } from './gen/onnx_pb.js';
 
 export class GraphIndex {
@@ -98,7 +93,11 @@ export function makeNode(
 }
 
 /** A graph input or output; a dimension is a size, or a name for a variable one. */
-export function makeValueInfo(name: string, elemType: number, dims: readonly (number | string)[]): ValueInfoProto {
+export function makeValueInfo(
+  name: string,
+  elemType: number,
+  dims: readonly (number | string)[],
+): ValueInfoProto {
   return create(ValueInfoProtoSchema, {
     name,
     type: {

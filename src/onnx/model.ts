@@ -11,7 +11,18 @@ import type { GraphProto, ModelProto, TensorProto } from './gen/onnx_pb.js';
 import { readSkeleton } from './skeleton.js';
 
 /** TensorProto.data_type values that occur here. */
-export const ELEM = { FLOAT: 1, UINT8: 2, INT8: 3, INT32: 6, INT64: 7, STRING: 8, BOOL: 9, FLOAT16: 10, DOUBLE: 11, BFLOAT16: 16 } as const;
+export const ELEM = {
+  FLOAT: 1,
+  UINT8: 2,
+  INT8: 3,
+  INT32: 6,
+  INT64: 7,
+  STRING: 8,
+  BOOL: 9,
+  FLOAT16: 10,
+  DOUBLE: 11,
+  BFLOAT16: 16,
+} as const;
 
 /** A parsed model and the folder that its external data is relative to. */
 export interface OnnxModel {
@@ -27,7 +38,9 @@ export function openModel(path: string): OnnxModel {
   try {
     proto = fromBinary(ModelProtoSchema, bytes);
   } catch (error) {
-    throw new PapillonError('BASE_UNREADABLE', 'the model file is not a valid ONNX protobuf', { cause: error });
+    throw new PapillonError('BASE_UNREADABLE', 'the model file is not a valid ONNX protobuf', {
+      cause: error,
+    });
   }
   if (!proto.graph || proto.graph.node.length === 0) {
     throw new PapillonError('BASE_UNREADABLE', 'the model file holds no graph: is it an ONNX model?');
@@ -86,7 +99,9 @@ export function tensorBytes(model: OnnxModel, tensor: TensorProto): Uint8Array {
     }
     return out;
   } catch (error) {
-    throw new PapillonError('BASE_UNREADABLE', `the weights of '${tensor.name}' cannot be read`, { cause: error });
+    throw new PapillonError('BASE_UNREADABLE', `the weights of '${tensor.name}' cannot be read`, {
+      cause: error,
+    });
   }
 }
 

@@ -12,7 +12,9 @@ const SCOPES_KEY = 'pkg.torch.onnx.name_scopes';
 export function moduleFromScopes(node: NodeProto): string | undefined {
   const scopes = node.metadataProps.find((entry) => entry.key === SCOPES_KEY)?.value;
   if (scopes === undefined) return undefined;
-  const entries = [...scopes.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"/g)].map((m) => m[1] ?? m[2] ?? '');
+  const entries = [...scopes.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"/g)].map(
+    (m) => m[1] ?? m[2] ?? '',
+  );
   const module = entries.at(-2);
   return module === undefined || module === '' ? undefined : module;
 }

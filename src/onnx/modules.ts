@@ -87,13 +87,22 @@ function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefi
 function normalizationCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
   const value = node.output[0];
   if (value === undefined) return undefined;
-  const biasName = node.opType === 'LayerNormalization' ? node.input[2] : node.input.find((n) => index.constant(n));
+  const biasName =
+    node.opType === 'LayerNormalization' ? node.input[2] : node.input.find((n) => index.constant(n));
   const biasTensor = biasName ? index.constant(biasName) : undefined;
   if (biasName === undefined || biasTensor?.dims.length !== 1) return undefined;
   const size = Number(biasTensor.dims[0]);
   const name = moduleFromScopes(node) ?? moduleFromPath(node.name) ?? moduleFromParameter(biasName);
   if (name === undefined || size < 2) return undefined;
-  return { name, kind: 'normalization', inFeatures: size, outFeatures: size, value, biasTensor, weight: null };
+  return {
+    name,
+    kind: 'normalization',
+    inFeatures: size,
+    outFeatures: size,
+    value,
+    biasTensor,
+    weight: null,
+  };
 }
 
 /** `query_1` is the second use of `query` when both read the same weight; `linear_1` may be a name of its own. */
@@ -117,7 +126,9 @@ function withoutSuffixes(name: string): string[] {
   for (const part of name.split('.')) {
     const stripped = withoutUseSuffix(part);
     const choices = stripped === undefined ? [part] : [stripped, part];
-    variants = variants.flatMap((head) => choices.map((choice) => (head === '' ? choice : `${head}.${choice}`)));
+    variants = variants.flatMap((head) =>
+      choices.map((choice) => (head === '' ? choice : `${head}.${choice}`)),
+    );
     if (variants.length > 64) return [];
   }
   return variants.filter((variant) => variant !== name);
@@ -159,7 +170,10 @@ export function findModules(model: OnnxModel): GraphModule[] {
     inFeatures: first.inFeatures,
     outFeatures: first.outFeatures,
     values,
-    bias: first.biasTensor && first.biasTensor.dataType === ELEM.FLOAT ? readFloats(model, first.biasTensor) : null,
+    bias:
+      first.biasTensor && first.biasTensor.dataType === ELEM.FLOAT
+        ? readFloats(model, first.biasTensor)
+        : null,
     weight: first.weight,
   }));
 }

@@ -53,7 +53,10 @@ class FileCursor {
       if (byte < 0x80) return value;
       factor *= 128;
     }
-    throw new PapillonError('BASE_UNREADABLE', 'the model file is not a valid ONNX protobuf (endless varint)');
+    throw new PapillonError(
+      'BASE_UNREADABLE',
+      'the model file is not a valid ONNX protobuf (endless varint)',
+    );
   }
 
   bytes(length: number): Buffer {
@@ -118,7 +121,10 @@ function copyField(cursor: FileCursor, tag: number): Buffer[] {
       return [head, encodeVarint(length), cursor.bytes(length)];
     }
     default:
-      throw new PapillonError('BASE_UNREADABLE', 'the model file is not a valid ONNX protobuf (unknown wire type)');
+      throw new PapillonError(
+        'BASE_UNREADABLE',
+        'the model file is not a valid ONNX protobuf (unknown wire type)',
+      );
   }
 }
 

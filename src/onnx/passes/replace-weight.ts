@@ -1,0 +1,49 @@
+/**
+ * Replaces the frozen weight by one per lane: x [L, T', d] · W [L, n, d]ᵀ → [L, T', n].
+ *
+ * Requires: the site's node is a MatMul, or a Gemm that `splitGemm` has stripped of its bias, with features last in
+ * its first input. Ensures: the node is a FusedMatMul over the operand; the result has the product's shape.
+ * Rules: 1. α ≠ 1 stays as FusedMatMul's alpha. 2. The operand keeps the checkpoint's [out, in] order (transB).
+ */
+import { create } from '@bufbuild/protobuf';
+import { AttributeProtoSchema, AttributeType } from '../gen/onnx_pb.js';
+import { floatAttribute, intAttribute, intAttributeOf, intsAttribute, makeNode } from '../graph.js';
+import { ELEM } from '../model.js';
+import { append, operandInput, shapeOf } from './edit.js';
+import type { SiteEdit } from './edit.js';
+
+export function replaceWeight(edit: SiteEdit): void {
+  const { site, plan, before, node } = edit;
+  let x = node.input[0] ?? '';
+  if (node.opType === 'Gemm' && intAttribute(node, 'transA', 0) === 1) {
+    const name = `papillon:${site.value}:row-major`;
+    before.push(makeNode('Transpose', [x], [name], { name, attributes: [intsAttribute('perm', [1, 0])] }));
+    x = name;
+  }
+  const rows = `papillon:${site.value}:weight-rows`;
+  before.push(makeNode('Reshape', [x, plan.rowsShape(site.inFeatures)], [rows], { name: rows }));
+  const operand = plan.input(operandInput('weight', site.module), ELEM.FLOAT, [
+    'lanes',
+    site.outFeatures,
+    site.inFeatures,
+  ]);
+  const alpha = node.opType === 'Gemm' ? floatAttribute(node, 'alpha', 1) : 1;
+  node.opType = 'FusedMatMul';
+  node.domain = 'com.microsoft';
+  node.input = [rows, operand];
+  node.attribute = [
+    intAttributeOf('transB', 1),
+    create(AttributeProtoSchema, { name: 'alpha', f: alpha, type: AttributeType.FLOAT }),
+  ];
+  const shape = `papillon:${site.value}:weight-shape`;
+  edit.after.push(
+    makeNode('Slice', [shapeOf(edit, x, before), plan.int64([0]), plan.int64([-1])], [`${shape}:leading`], {
+      name: `${shape}:leading`,
+    }),
+    makeNode('Concat', [`${shape}:leading`, plan.int64([site.outFeatures])], [shape], {
+      name: shape,
+      attributes: [intAttributeOf('axis', 0)],
+    }),
+  );
+  append(edit, 'weighted', 'Reshape', [edit.current, shape]);
+}

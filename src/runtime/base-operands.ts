@@ -1,0 +1,37 @@
+/** The base's own biases and weights, for the lanes of a batch that an adapter leaves alone. */
+import { PapillonError } from '../errors.js';
+import { GraphIndex, intAttribute } from '../onnx/graph.js';
+import { openModel, readFloats, tensorDims } from '../onnx/model.js';
+import type { CompiledBase } from './base.js';
+import type { BaseOperands } from './lanes.js';
+
+/** Reads weights from the compiled file when a plan first needs them: few plans do. */
+export function baseOperands(base: CompiledBase): BaseOperands {
+  const biases = new Map(base.description.modules.map((module) => [module.name, module.bias]));
+  return {
+    bias: (module) => biases.get(module) ?? null,
+    weight: (module) => readWeight(base, module),
+  };
+}
+
+function readWeight(base: CompiledBase, module: string): Float32Array {
+  const site = base.sites.find((candidate) => candidate.module === module);
+  const model = openModel(base.graphFile);
+  const index = new GraphIndex(model.graph);
+  const node = site ? index.producers.get(site.value) : undefined;
+  const tensor = node?.input[1] === undefined ? undefined : index.constant(node.input[1]);
+  const values = tensor ? readFloats(model, tensor) : null;
+  if (!node || !tensor || !values) {
+    throw new PapillonError(
+      'BASE_UNSUPPORTED',
+      `the weight of '${module}' is not float32: it cannot be replaced`,
+    );
+  }
+  if (node.opType === 'Gemm' && intAttribute(node, 'transB', 0) === 1) return values;
+  const [rows = 0, columns = 0] = tensorDims(tensor);
+  const transposed = new Float32Array(values.length);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) transposed[j * rows + i] = values[i * columns + j] as number;
+  }
+  return transposed;
+}

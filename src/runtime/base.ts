@@ -1,0 +1,258 @@
+/**
+ * The base model compiled: optimised by ONNX Runtime once, its sites located and probed, everything kept in the
+ * compiled-model cache. Later starts open the cache and pack nothing.
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { encodeModel, openModel, weightFiles } from '../onnx/model.js';
+import type { OnnxModel } from '../onnx/model.js';
+import { findModules } from '../onnx/modules.js';
+import type { GraphModule } from '../onnx/modules.js';
+import { locateSites } from '../onnx/locate.js';
+import { copyModel } from '../onnx/model.js';
+import { exposeValues } from '../onnx/passes/expose-values.js';
+import type { ShapedSite } from '../onnx/plan.js';
+import { PapillonError } from '../errors.js';
+import type { BaseModule, ModelDescription, TensorSpec } from '../types.js';
+import { CompiledCache } from './compiled-cache.js';
+import type { ModelLocation } from './model-folder.js';
+import { probe } from './probe.js';
+import type { ProbeResult } from './probe.js';
+import { datatypeOf, openCompiled, writeOptimised } from './session.js';
+import type { Session, SessionSettings } from './session.js';
+
+const GRAPH_FILE = 'base.onnx';
+const MANIFEST_FILE = 'manifest.json';
+
+interface ManifestModule {
+  readonly name: string;
+  readonly kind: BaseModule['kind'];
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  /** Base64 of float32 little-endian, or null. */
+  readonly bias: string | null;
+}
+
+/** What `manifest.json` says of a compiled base. */
+interface Manifest {
+  readonly digest: string;
+  readonly inputs: readonly TensorSpec[];
+  readonly outputs: readonly TensorSpec[];
+  readonly layout: ModelDescription['layout'];
+  readonly modules: readonly ManifestModule[];
+  readonly sites: readonly ShapedSite[];
+  /** Modules of the export that ONNX Runtime's optimiser left no site for. */
+  readonly lost: readonly string[];
+  /** Why probing failed, or null. */
+  readonly probeError: string | null;
+}
+
+export interface CompiledBase {
+  readonly description: ModelDescription;
+  readonly sites: readonly ShapedSite[];
+  readonly lost: readonly string[];
+  readonly probeError: string | null;
+  /** The compiled folder; plans are written here. */
+  readonly folder: string;
+  readonly cache: CompiledCache;
+  readonly graphFile: string;
+  /** True when nothing had to be compiled. */
+  readonly cached: boolean;
+}
+
+function specs(metadata: Session['inputMetadata']): TensorSpec[] {
+  return metadata.map((value) => {
+    if (!value.isTensor) {
+      throw new PapillonError(
+        'BASE_UNSUPPORTED',
+        `'${value.name}' is not a tensor: sequences and maps are not served`,
+      );
+    }
+    return { name: value.name, datatype: datatypeOf(value.type), dims: [...value.shape] };
+  });
+}
+
+/** Optimises; when the usual list of fusions loses sites, once more with further fusions switched off. */
+async function optimise(
+  source: string,
+  target: string,
+  settings: SessionSettings,
+  modules: readonly GraphModule[],
+): Promise<{ readonly model: OnnxModel; readonly located: ReturnType<typeof locateSites> }> {
+  try {
+    await writeOptimised(source, target, settings, false);
+    let model = openModel(target);
+    let located = locateSites(model, modules);
+    if (located.lost.length > 0) {
+      await writeOptimised(source, target, settings, true);
+      model = openModel(target);
+      located = locateSites(model, modules);
+    }
+    return { model, located };
+  } catch (error) {
+    if (error instanceof PapillonError) throw error;
+    const reason = error instanceof Error ? withoutPaths(error.message) : 'unknown reason';
+    throw new PapillonError('BASE_UNREADABLE', `ONNX Runtime cannot load the model: ${reason}`, {
+      cause: error,
+    });
+  }
+}
+
+/** ONNX Runtime's messages name files: only their last part may reach a user. */
+export function withoutPaths(message: string): string {
+  return message.replace(/(?:\/[^\s/:'"]+)+\/([^\s/:'"]+)/g, '$1').split('\n')[0] ?? '';
+}
+
+async function probeBase(
+  model: OnnxModel,
+  staged: string,
+  settings: SessionSettings,
+  values: readonly string[],
+): Promise<{
+  inputs: TensorSpec[];
+  outputs: TensorSpec[];
+  result: ProbeResult | null;
+  error: string | null;
+}> {
+  const exposed = copyModel(model);
+  const own = model.graph.output.length;
+  exposeValues(exposed, values);
+  const file = join(staged, 'probe.onnx');
+  writeFileSync(file, encodeModel(exposed));
+  const session = await openCompiled(file, settings);
+  try {
+    const inputs = specs(session.inputMetadata);
+    const outputs = specs(session.outputMetadata.slice(0, own));
+    try {
+      return { inputs, outputs, result: await probe(session, inputs, outputs, values), error: null };
+    } catch (error) {
+      return {
+        inputs,
+        outputs,
+        result: null,
+        error: error instanceof Error ? withoutPaths(error.message) : 'failed',
+      };
+    }
+  } finally {
+    await session.release();
+  }
+}
+
+/** Names the padded axis in the outputs that have it, whatever the export called it. */
+function nameOutputs(outputs: readonly TensorSpec[], result: ProbeResult | null): TensorSpec[] {
+  return outputs.map((output) => {
+    const at = result?.paddedOutputs.get(output.name);
+    if (result?.paddedAxis == null) return output;
+    const axis = result.paddedAxis;
+    const dims = output.dims.map((dim, i) => (i === at ? axis : dim === axis ? `${axis}'` : dim));
+    return { ...output, dims };
+  });
+}
+
+async function compile(
+  location: ModelLocation,
+  digest: string,
+  staged: string,
+  settings: SessionSettings,
+): Promise<Manifest> {
+  const modules = findModules(openModel(location.file));
+  const { model, located } = await optimise(location.file, join(staged, GRAPH_FILE), settings, modules);
+  const values = [...new Set(located.sites.flatMap((site) => [site.input, site.value]))];
+  const { inputs, outputs, result, error } = await probeBase(model, staged, settings, values);
+  const sites = located.sites.map((site): ShapedSite => {
+    const [input, value] = [result?.values.get(site.input), result?.values.get(site.value)];
+    return {
+      ...site,
+      rank: value?.rank ?? 3,
+      separable: (input?.separable ?? false) && (value?.separable ?? false),
+    };
+  });
+  const servable = new Set(sites.map((site) => site.module));
+  return {
+    digest,
+    inputs,
+    outputs: nameOutputs(outputs, result),
+    layout: { stackable: result?.stackable ?? false, paddedAxis: result?.paddedAxis ?? null },
+    modules: modules
+      .filter((module) => servable.has(module.name))
+      .map(({ name, kind, inFeatures, outFeatures, bias }) => ({
+        name,
+        kind,
+        inFeatures,
+        outFeatures,
+        bias: bias ? Buffer.from(bias.buffer, bias.byteOffset, bias.byteLength).toString('base64') : null,
+      })),
+    sites,
+    lost: located.lost,
+    probeError: error,
+  };
+}
+
+function readManifest(folder: string): Manifest | null {
+  try {
+    return JSON.parse(readFileSync(join(folder, MANIFEST_FILE), 'utf8')) as Manifest;
+  } catch {
+    return null;
+  }
+}
+
+function decodeBias(base64: string | null): Float32Array | null {
+  if (base64 === null) return null;
+  const bytes = Uint8Array.from(Buffer.from(base64, 'base64'));
+  return new Float32Array(bytes.buffer);
+}
+
+/**
+ * Opens the compiled form of a model, compiling it first where the cache has none.
+ * Throws BASE_UNREADABLE or BASE_UNSUPPORTED with one line that says what is wrong.
+ */
+export async function openBase(
+  location: ModelLocation,
+  cacheFolder: string,
+  settings: SessionSettings,
+): Promise<CompiledBase> {
+  const cache = CompiledCache.open(cacheFolder);
+  const graph = openModel(location.file);
+  const external = weightFiles(graph).filter((name) => name !== basename(location.file));
+  const paths = [location.file, ...external.map((name) => join(graph.folder, name))];
+  const missing = external.find((_, i) => !existsSync(paths[i + 1] ?? ''));
+  if (missing !== undefined) {
+    throw new PapillonError(
+      'BASE_UNREADABLE',
+      `the model's weights are missing: no file '${missing}' beside it`,
+    );
+  }
+  const digest = await cache.digest(paths, [basename(location.file), ...external]);
+  const folder = cache.folderOf(digest, settings.provider);
+  let manifest = readManifest(folder);
+  const cached = manifest !== null;
+  if (!manifest) {
+    cache.remove(folder);
+    const staged = cache.stage();
+    try {
+      manifest = await compile(location, digest, staged, settings);
+      writeFileSync(join(staged, MANIFEST_FILE), JSON.stringify(manifest));
+    } catch (error) {
+      cache.remove(staged);
+      throw error;
+    }
+    cache.commit(staged, folder);
+  }
+  return {
+    description: {
+      id: location.id,
+      digest,
+      inputs: manifest.inputs,
+      outputs: manifest.outputs,
+      layout: manifest.layout,
+      modules: manifest.modules.map((module) => ({ ...module, bias: decodeBias(module.bias) })),
+    },
+    sites: manifest.sites,
+    lost: manifest.lost,
+    probeError: manifest.probeError,
+    folder,
+    cache,
+    graphFile: join(folder, GRAPH_FILE),
+    cached,
+  };
+}

@@ -1,0 +1,187 @@
+/**
+ * The engine worker: a thread that owns every ONNX Runtime session and all resident operands. `session.run` blocks
+ * its thread for the whole run, so nothing else may live here. Messages are handled strictly in order.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import type { Tensor as OrtTensor } from 'onnxruntime-node';
+import { PapillonError, toPlainError } from '../errors.js';
+import { LANES_INPUT, blocksInput } from '../onnx/plan.js';
+import type { AdapterOperands, NumericArray, Tensor } from '../types.js';
+import { openBase, withoutPaths } from './base.js';
+import type { CompiledBase } from './base.js';
+import { baseOperands } from './base-operands.js';
+import { commonBlockSizes } from './lanes.js';
+import type { FromWorker, RunReply, RunRequest, ToWorker, WorkerSettings } from './messages.js';
+import { locateModel } from './model-folder.js';
+import { PlanStore } from './plans.js';
+import type { Plan } from './plans.js';
+import { float32Tensor, fromOrtTensor, int64Tensor, openCompiled, toOrtTensor } from './session.js';
+import type { Session } from './session.js';
+
+const port = parentPort;
+if (!port) throw new Error('the engine worker runs only as a worker thread');
+
+function post(message: FromWorker, transfer: ArrayBuffer[] = []): void {
+  port?.postMessage(message, transfer);
+}
+
+class EngineWorker {
+  private readonly adapters = new Map<string, AdapterOperands>();
+  private readonly plans: PlanStore;
+
+  private constructor(
+    private readonly base: CompiledBase,
+    private readonly session: Session,
+    settings: WorkerSettings,
+  ) {
+    this.plans = new PlanStore(base, settings.session, baseOperands(base), this.adapters, {
+      compiled: (seconds, cached) => {
+        post({ type: 'compiled', seconds, cached });
+      },
+      changed: (count) => {
+        post({ type: 'plans', count });
+      },
+    });
+  }
+
+  static async open(settings: WorkerSettings): Promise<EngineWorker> {
+    const started = performance.now();
+    const base = await openBase(locateModel(settings.modelPath), settings.cacheFolder, settings.session);
+    const session = await openCompiled(base.graphFile, settings.session);
+    const worker = new EngineWorker(base, session, settings);
+    const { description, sites, lost, probeError, cached, cache } = base;
+    post({
+      type: 'opened',
+      base: {
+        model: { ...description, id: settings.servedName ?? description.id },
+        inseparable: [...new Set(sites.filter((site) => !site.separable).map((site) => site.module))],
+        lost,
+        probeError,
+        cached,
+        temporaryCache: cache.temporary,
+        openMs: performance.now() - started,
+      },
+    });
+    return worker;
+  }
+
+  async handle(message: ToWorker): Promise<void> {
+    switch (message.type) {
+      case 'attach':
+        await this.answer(message.id, async () => {
+          await this.attach(message.operands);
+          post({ type: 'attached', id: message.id });
+        });
+        return;
+      case 'detach':
+        this.adapters.delete(message.key);
+        await this.plans.forget(message.key);
+        return;
+      case 'run':
+        await this.answer(message.id, async () => {
+          const { reply, transfer } = await this.run(message.request);
+          post({ type: 'ran', id: message.id, reply }, transfer);
+        });
+        return;
+      case 'close':
+        await this.plans.close();
+        await this.session.release();
+        post({ type: 'closed' });
+    }
+  }
+
+  private async answer(id: number, action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      const plain = toPlainError(error, 'INFERENCE_FAILED');
+      post({ type: 'failed', id, error: { code: plain.code, message: withoutPaths(plain.message) } });
+    }
+  }
+
+  /** Opens the adapter's plan at once: the request that waits for the adapter would need it next. */
+  private async attach(operands: AdapterOperands): Promise<void> {
+    this.adapters.set(operands.key, operands);
+    this.plans.admit(operands);
+    try {
+      await this.plans.planFor([operands.key]);
+    } catch (error) {
+      this.adapters.delete(operands.key);
+      await this.plans.forget(operands.key);
+      throw error;
+    }
+  }
+
+  private async run(request: RunRequest): Promise<{ reply: RunReply; transfer: ArrayBuffer[] }> {
+    const started = performance.now();
+    const feeds: Record<string, OrtTensor> = {};
+    for (const [name, tensor] of request.inputs) feeds[name] = toOrtTensor(tensor);
+    const keys = new Set(request.lanes.filter((key) => key !== null));
+    const plan = keys.size === 0 ? null : await this.plans.planFor(keys);
+    if (plan) this.feedOperands(plan, request.lanes, [...keys], feeds);
+    const assembled = performance.now();
+    const results = await (plan?.session ?? this.session).run(feeds);
+    const finished = performance.now();
+
+    const outputs: [string, Tensor][] = [];
+    const transfer: ArrayBuffer[] = [];
+    for (const { name } of this.base.description.outputs) {
+      const result = results[name];
+      if (!result) throw new PapillonError('INFERENCE_FAILED', `the model gave no output '${name}'`);
+      const tensor = fromOrtTensor(result);
+      outputs.push([name, tensor]);
+      if (tensor.datatype !== 'BYTES') transfer.push((tensor.data as NumericArray).buffer as ArrayBuffer);
+    }
+    const reply: RunReply = {
+      outputs,
+      assembleMs: assembled - started,
+      inferenceMs: finished - assembled,
+      plan: plan?.id ?? 'base',
+    };
+    // Two outputs may be one buffer; a buffer can be transferred once.
+    return { reply, transfer: [...new Set(transfer)] };
+  }
+
+  /** One lane where all rows share an adapter, else a lane a row. */
+  private feedOperands(
+    plan: Plan,
+    rows: readonly (string | null)[],
+    keys: readonly string[],
+    feeds: Record<string, OrtTensor>,
+  ): void {
+    const first = rows[0] ?? null;
+    const lanes = rows.every((key) => key === first) ? [first] : rows;
+    const adapters = keys.map((key) => this.adapters.get(key)).filter((adapter) => adapter !== undefined);
+    const sizes = commonBlockSizes(plan.lanes.slots, adapters);
+    const { operands } = plan.lanes.assemble(lanes, sizes);
+    const inputs = new Set(plan.session.inputNames);
+    if (inputs.has(LANES_INPUT)) feeds[LANES_INPUT] = int64Tensor([lanes.length]);
+    for (const width of plan.widths) {
+      const e = sizes.get(width) ?? 1;
+      feeds[blocksInput(width)] = int64Tensor([width / e, e]);
+    }
+    for (const [name, { data, laneShape }] of operands) {
+      feeds[name] = float32Tensor(data, [lanes.length, ...laneShape]);
+    }
+  }
+}
+
+let queue: Promise<void> = Promise.resolve();
+const opening = EngineWorker.open(workerData as WorkerSettings);
+opening.catch((error: unknown) => {
+  const plain = toPlainError(error, 'BASE_UNREADABLE');
+  post({ type: 'refused', error: { code: plain.code, message: withoutPaths(plain.message) } });
+});
+port.on('message', (message: ToWorker) => {
+  queue = queue.then(async () => {
+    const worker = await opening;
+    await worker.handle(message);
+    if (message.type === 'close') port.close();
+  });
+  // A failure outside `answer` is a defect: let it end the worker, the executor starts another.
+  queue.catch((error: unknown) => {
+    setImmediate(() => {
+      throw error;
+    });
+  });
+});

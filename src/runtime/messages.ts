@@ -1,0 +1,52 @@
+/** Messages between the executor on the HTTP thread and the engine worker. Buffers are transferred, not copied. */
+import type { PlainError } from '../errors.js';
+import type { AdapterOperands, ModelDescription, Tensor } from '../types.js';
+import type { SessionSettings } from './session.js';
+
+export interface WorkerSettings {
+  readonly modelPath: string;
+  readonly servedName: string | null;
+  readonly cacheFolder: string;
+  readonly session: SessionSettings;
+}
+
+export interface RunRequest {
+  /** Adapter key of each row (of the whole batch where rows cannot be stacked); null: the base. */
+  readonly lanes: readonly (string | null)[];
+  readonly inputs: readonly (readonly [name: string, tensor: Tensor])[];
+}
+
+export interface RunReply {
+  readonly outputs: readonly (readonly [name: string, tensor: Tensor])[];
+  readonly assembleMs: number;
+  readonly inferenceMs: number;
+  readonly plan: string;
+}
+
+export type ToWorker =
+  | { readonly type: 'attach'; readonly id: number; readonly operands: AdapterOperands }
+  | { readonly type: 'detach'; readonly key: string }
+  | { readonly type: 'run'; readonly id: number; readonly request: RunRequest }
+  | { readonly type: 'close' };
+
+/** What the executor learns of the base once it is open. */
+export interface BaseOpened {
+  readonly model: ModelDescription;
+  /** Modules at whose sites rows of different adapters cannot be told apart. */
+  readonly inseparable: readonly string[];
+  readonly lost: readonly string[];
+  readonly probeError: string | null;
+  readonly cached: boolean;
+  readonly temporaryCache: boolean;
+  readonly openMs: number;
+}
+
+export type FromWorker =
+  | { readonly type: 'opened'; readonly base: BaseOpened }
+  | { readonly type: 'refused'; readonly error: PlainError }
+  | { readonly type: 'attached'; readonly id: number }
+  | { readonly type: 'ran'; readonly id: number; readonly reply: RunReply }
+  | { readonly type: 'failed'; readonly id: number; readonly error: PlainError }
+  | { readonly type: 'compiled'; readonly seconds: number; readonly cached: boolean }
+  | { readonly type: 'plans'; readonly count: number }
+  | { readonly type: 'closed' };

@@ -1,0 +1,186 @@
+/**
+ * Chooses, compiles and keeps the plans of a base. Batches whose adapters touch the same operands run a plan of just
+ * those; mixtures run one general plan with everything that resident adapters have needed so far. So there are few
+ * plans, and an adapter of two modules does not pay for its neighbour's seventy.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { PapillonError } from '../errors.js';
+import { encodeModel, openModel } from '../onnx/model.js';
+import type { OnnxModel } from '../onnx/model.js';
+import { compilePlan, operandInput } from '../onnx/plan.js';
+import type { OperandKind } from '../onnx/plan.js';
+import type { AdapterOperands } from '../types.js';
+import type { CompiledBase } from './base.js';
+import { LaneAssembler } from './lanes.js';
+import type { BaseOperands, OperandSlot } from './lanes.js';
+import { openCompiled } from './session.js';
+import type { Session, SessionSettings } from './session.js';
+
+type Needs = ReadonlyMap<string, ReadonlySet<OperandKind>>;
+
+export interface Plan {
+  readonly id: string;
+  readonly session: Session;
+  readonly lanes: LaneAssembler;
+  /** Input widths that have a rotation. */
+  readonly widths: readonly number[];
+}
+
+export interface PlanEvents {
+  compiled(seconds: number, cached: boolean): void;
+  changed(count: number): void;
+}
+
+/** Plans open at once; the least recently used is closed beyond that. */
+const MAX_PLANS = 8;
+const KINDS: readonly OperandKind[] = ['rotation', 'scale', 'shift', 'weight'];
+
+function needsOf(adapter: AdapterOperands): Needs {
+  const needs = new Map<string, Set<OperandKind>>();
+  for (const module of adapter.modules) {
+    const kinds = new Set<OperandKind>();
+    if (module.rotation) kinds.add('rotation');
+    if (module.scale) kinds.add('scale');
+    if (module.bias) kinds.add('shift');
+    if (module.weight) kinds.add('weight');
+    if (kinds.size > 0) needs.set(module.module, kinds);
+  }
+  return needs;
+}
+
+function union(all: Iterable<Needs>): Needs {
+  const result = new Map<string, Set<OperandKind>>();
+  for (const needs of all) {
+    for (const [module, kinds] of needs) {
+      const known = result.get(module) ?? new Set();
+      for (const kind of kinds) known.add(kind);
+      result.set(module, known);
+    }
+  }
+  return result;
+}
+
+function describe(needs: Needs): string {
+  return [...needs]
+    .map(([module, kinds]) => `${module}:${KINDS.filter((kind) => kinds.has(kind)).join('+')}`)
+    .sort()
+    .join('\n');
+}
+
+export class PlanStore {
+  private readonly plans = new Map<string, Promise<Plan>>();
+  /** Needs of resident adapters by key, and of everything seen since start. */
+  private readonly needs = new Map<string, Needs>();
+  private general: Needs = new Map();
+  private graph: OnnxModel | undefined;
+
+  constructor(
+    private readonly base: CompiledBase,
+    private readonly settings: SessionSettings,
+    private readonly operands: BaseOperands,
+    private readonly adapters: ReadonlyMap<string, AdapterOperands>,
+    private readonly events: PlanEvents,
+  ) {}
+
+  /** Takes note of a newly resident adapter. */
+  admit(adapter: AdapterOperands): void {
+    const needs = needsOf(adapter);
+    this.needs.set(adapter.key, needs);
+    this.general = union([this.general, needs]);
+  }
+
+  async forget(key: string): Promise<void> {
+    this.needs.delete(key);
+    for (const plan of this.plans.values()) (await plan).lanes.forget(key);
+  }
+
+  /** The plan for a batch of these adapters; null when none of them changes anything. */
+  async planFor(keys: Iterable<string>): Promise<Plan | null> {
+    const distinct = new Map<string, Needs>();
+    for (const key of keys) {
+      const needs = this.needs.get(key);
+      if (!needs) throw new PapillonError('INTERNAL', `adapter '${key}' is not resident`);
+      distinct.set(describe(needs), needs);
+    }
+    distinct.delete('');
+    const [first] = distinct.values();
+    if (!first) return null;
+    const needed = distinct.size === 1 ? first : union(distinct.values());
+    // One of the batch's own sets often covers the others: then its plan serves.
+    const own = distinct.get(describe(needed));
+    return this.open(own ?? (distinct.size === 1 ? needed : this.general));
+  }
+
+  async close(): Promise<void> {
+    const open = [...this.plans.values()];
+    this.plans.clear();
+    for (const plan of open) await (await plan).session.release();
+  }
+
+  private async open(needs: Needs): Promise<Plan> {
+    const signature = describe(needs);
+    const known = this.plans.get(signature);
+    if (known) {
+      this.plans.delete(signature);
+      this.plans.set(signature, known);
+      return known;
+    }
+    const opening = this.create(needs, signature);
+    this.plans.set(signature, opening);
+    try {
+      const plan = await opening;
+      await this.evict();
+      this.events.changed(this.plans.size);
+      return plan;
+    } catch (error) {
+      this.plans.delete(signature);
+      throw error;
+    }
+  }
+
+  private async evict(): Promise<void> {
+    for (const [signature, plan] of this.plans) {
+      if (this.plans.size <= MAX_PLANS) return;
+      this.plans.delete(signature);
+      await (await plan).session.release();
+    }
+  }
+
+  private async create(needs: Needs, signature: string): Promise<Plan> {
+    const started = performance.now();
+    const id = createHash('sha256').update(signature).digest('hex').slice(0, 12);
+    const file = join(this.base.folder, `plan-${id}.onnx`);
+    const cached = existsSync(file);
+    if (!cached) {
+      this.graph ??= openModel(this.base.graphFile);
+      this.base.cache.write(file, encodeModel(compilePlan(this.graph, this.base.sites, needs)));
+    }
+    const session = await openCompiled(file, this.settings);
+    const slots = this.slots(needs, new Set(session.inputNames));
+    this.events.compiled((performance.now() - started) / 1000, cached);
+    return {
+      id,
+      session,
+      lanes: new LaneAssembler(slots, this.operands, this.adapters),
+      widths: [...new Set(slots.filter((s) => s.kind === 'rotation').map((s) => s.inFeatures))],
+    };
+  }
+
+  private slots(needs: Needs, inputs: ReadonlySet<string>): OperandSlot[] {
+    const modules = new Map(this.base.description.modules.map((module) => [module.name, module]));
+    const slots: OperandSlot[] = [];
+    for (const [name, kinds] of needs) {
+      const module = modules.get(name);
+      if (!module) throw new PapillonError('ADAPTER_MODULE_UNKNOWN', `the base has no module '${name}'`);
+      for (const kind of kinds) {
+        const input = operandInput(kind, name);
+        if (!inputs.has(input)) continue;
+        const { inFeatures, outFeatures } = module;
+        slots.push({ name: input, module: name, kind, inFeatures, outFeatures });
+      }
+    }
+    return slots;
+  }
+}

@@ -1,0 +1,126 @@
+/** Opens ONNX Runtime sessions: the options of each kind of graph, and datatypes in both namings. */
+import { basename } from 'node:path';
+import * as ort from 'onnxruntime-node';
+import { PapillonError } from '../errors.js';
+import type { Datatype, NumericArray, Tensor } from '../types.js';
+
+export type Provider = 'cpu' | 'webgpu' | 'cuda';
+export type Session = ort.InferenceSession;
+
+export interface SessionSettings {
+  readonly provider: Provider;
+  /** Threads inside one operator; 0 lets ONNX Runtime choose (one a core). */
+  readonly threads: number;
+}
+
+/** onnxruntime-node's own version, part of the compiled cache's key. */
+export const RUNTIME_VERSION: string = ort.env.versions.node ?? ort.env.versions.common;
+
+const ORT_TO_DATATYPE: Readonly<Record<string, Datatype>> = {
+  bool: 'BOOL',
+  uint8: 'UINT8',
+  uint16: 'UINT16',
+  uint32: 'UINT32',
+  uint64: 'UINT64',
+  int8: 'INT8',
+  int16: 'INT16',
+  int32: 'INT32',
+  int64: 'INT64',
+  float16: 'FP16',
+  float32: 'FP32',
+  float64: 'FP64',
+  string: 'BYTES',
+};
+const DATATYPE_TO_ORT = new Map(Object.entries(ORT_TO_DATATYPE).map(([type, datatype]) => [datatype, type]));
+
+export function datatypeOf(ortType: string): Datatype {
+  const datatype = ORT_TO_DATATYPE[ortType];
+  if (!datatype) throw new PapillonError('BASE_UNSUPPORTED', `the model has a tensor of type ${ortType}`);
+  return datatype;
+}
+
+export function toOrtTensor(tensor: Tensor): ort.Tensor {
+  const type = DATATYPE_TO_ORT.get(tensor.datatype) ?? 'float32';
+  // The constructor's overloads pair each type with its array; here the pair is known only at run time.
+  return new ort.Tensor(type as 'float32', tensor.data as Float32Array, tensor.shape);
+}
+
+export function float32Tensor(data: Float32Array, dims: readonly number[]): ort.Tensor {
+  return new ort.Tensor('float32', data, dims);
+}
+
+export function int64Tensor(values: readonly number[]): ort.Tensor {
+  return new ort.Tensor('int64', BigInt64Array.from(values.map(BigInt)), [values.length]);
+}
+
+export function fromOrtTensor(tensor: ort.Tensor): Tensor {
+  return {
+    datatype: datatypeOf(tensor.type),
+    shape: tensor.dims,
+    data: tensor.data as NumericArray | string[],
+  };
+}
+
+function providerOptions(settings: SessionSettings): ort.InferenceSession.SessionOptions {
+  return {
+    executionProviders: settings.provider === 'cpu' ? ['cpu'] : [settings.provider, 'cpu'],
+    intraOpNumThreads: settings.threads,
+    interOpNumThreads: 1,
+    logSeverityLevel: 3,
+  };
+}
+
+/**
+ * Fusions that would swallow a site: a Gemm with its activation inside, a product merged with its bias, attention
+ * with packed projections, embeddings summed inside a normalization.
+ */
+const SITE_SWALLOWING_FUSIONS = [
+  'GemmActivationFusion',
+  'MatMulAddFusion',
+  'AttentionFusion',
+  'EmbedLayerNormFusion',
+  'MatMulActivationFusion',
+  'MatMulBnFusion',
+];
+/** Further fusions switched off when sites were lost with the list above alone. */
+const OTHER_FUSIONS = [
+  'MatMulScaleFusion',
+  'MatmulTransposeFusion',
+  'MatMulTransposeFusion',
+  'DynamicQuantizeMatMulFusion',
+];
+
+/**
+ * Writes ONNX Runtime's optimised form of a model: `<path>` and, beside it, `<path>.data` with every initializer
+ * and the prepacked form of those that kernels pack.
+ */
+export async function writeOptimised(
+  source: string,
+  target: string,
+  settings: SessionSettings,
+  keepMore: boolean,
+): Promise<void> {
+  const disabled = keepMore ? [...SITE_SWALLOWING_FUSIONS, ...OTHER_FUSIONS] : SITE_SWALLOWING_FUSIONS;
+  const session = await ort.InferenceSession.create(source, {
+    ...providerOptions(settings),
+    graphOptimizationLevel: 'all',
+    optimizedModelFilePath: target,
+    extra: {
+      session: {
+        optimized_model_external_initializers_file_name: `${basename(target)}.data`,
+        optimized_model_external_initializers_min_size_in_bytes: '128',
+        save_external_prepacked_constant_initializers: '1',
+      },
+      optimization: { disable_specified_optimizers: disabled.join(',') },
+    },
+  });
+  await session.release();
+}
+
+/** Opens a graph that is already optimised: as it is, its weights mapped from the file beside it. */
+export async function openCompiled(path: string, settings: SessionSettings): Promise<Session> {
+  return ort.InferenceSession.create(path, {
+    ...providerOptions(settings),
+    graphOptimizationLevel: 'disabled',
+  });
+}
