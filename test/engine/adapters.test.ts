@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PapillonError } from '#dist/errors.js';
+import { expected, harness, keys, rejects, settle, tokens } from './harness.js';
+
+test('a request whose adapter is still loading does not block others', async () => {
+  const h = harness();
+  h.adapters.shut('a');
+  const cold = h.ask({ adapterId: 'a' });
+  await Promise.all([h.ask(), h.ask({ adapterId: 'b' })]);
+  assert.deepEqual(h.engine.load, { waiting: 1, running: 0 });
+  h.adapters.open('a');
+  assert.equal((await cold).version, '1');
+  assert.ok(keys(h.executor).at(-1)?.includes('a@1'));
+});
+
+test('an adapter that cannot be loaded fails its own requests only', async () => {
+  const h = harness();
+  h.adapters.fail('a', new PapillonError('ADAPTER_SHAPE_MISMATCH', 'boft_R has the wrong shape'));
+  const [bad, good] = [h.ask({ adapterId: 'a' }), h.ask({ adapterId: 'b' })];
+  await rejects(bad, 'ADAPTER_SHAPE_MISMATCH');
+  await good;
+  assert.equal(h.adapters.held, 0);
+});
+
+test('the lease pins the version: a replaced adapter serves what was admitted before', async () => {
+  const h = harness({ tuning: { maxInFlightBatches: 1 }, executor: { held: true } });
+  const first = h.ask({ adapterId: 'a' });
+  await settle();
+  const second = h.ask({ adapterId: 'a' });
+  h.adapters.replace('a');
+  const third = h.ask({ adapterId: 'a' });
+  await settle();
+  h.executor.release();
+  const answers = await Promise.all([first, second, third]);
+  assert.deepEqual(
+    answers.map(({ version }) => version),
+    ['1', '1', '2'],
+  );
+  assert.deepEqual(answers[2]?.outputs, expected(h, 'a@2', tokens()));
+});
+
+test('the lease is held until the answer was delivered', async () => {
+  const h = harness({ executor: { held: true } });
+  const answer = h.ask({ adapterId: 'a' });
+  await settle();
+  assert.equal(h.adapters.held, 1);
+  h.executor.release();
+  await answer;
+  assert.equal(h.adapters.held, 0);
+});
+
+test('an unknown adapter is refused by name and leaves no figures', async () => {
+  const h = harness();
+  const error = await rejects(h.ask({ adapterId: 'nobody' }), 'UNKNOWN_MODEL');
+  assert.match(error.message, /nobody/);
+  assert.deepEqual(h.observed.requests, [
+    { adapterId: null, outcome: 'UNKNOWN_MODEL', rows: 0, queueSeconds: 0 },
+  ]);
+  assert.deepEqual(
+    h.engine.statistics().map(({ name }) => name),
+    ['base'],
+  );
+});

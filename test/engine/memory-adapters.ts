@@ -1,0 +1,127 @@
+/** An `AdapterSource` in memory: versions are numbers, loading takes as long as the test says. */
+import { PapillonError } from '#dist/errors.js';
+import type { AdapterInfo, AdapterLease, AdapterSource, Executor } from '#dist/types.js';
+
+interface Entry {
+  version: number;
+  error: PapillonError | null;
+  /** Loads wait for it. */
+  gate: Promise<void>;
+  open: () => void;
+}
+
+export class MemoryAdapters implements AdapterSource {
+  /** Leases that were not released. */
+  held = 0;
+  readonly #executor: Executor;
+  readonly #entries = new Map<string, Entry>();
+  readonly #resident = new Set<string>();
+
+  constructor(executor: Executor, ids: readonly string[]) {
+    this.#executor = executor;
+    for (const id of ids) {
+      this.#entries.set(id, { version: 1, error: null, gate: Promise.resolve(), open: () => undefined });
+    }
+    executor.onReset(() => {
+      this.#resident.clear();
+    });
+  }
+
+  /** Loads of this adapter wait for `open`. */
+  shut(id: string): void {
+    const entry = this.#entry(id);
+    entry.gate = new Promise((resolve) => {
+      entry.open = resolve;
+    });
+  }
+
+  open(id: string): void {
+    this.#entry(id).open();
+  }
+
+  fail(id: string, error: PapillonError | null): void {
+    this.#entry(id).error = error;
+  }
+
+  /** New requests get the next version. */
+  replace(id: string): void {
+    this.#entry(id).version += 1;
+  }
+
+  lease(id: string): AdapterLease {
+    const entry = this.#entry(id);
+    const version = String(entry.version);
+    const key = `${id}@${version}`;
+    const resident = this.#resident;
+    const load = async (): Promise<void> => {
+      await entry.gate;
+      if (entry.error !== null) throw entry.error;
+      await this.#executor.attach({ key, modules: [], bytes: 0 });
+      resident.add(key);
+    };
+    let isReleased = false;
+    this.held += 1;
+    return {
+      id,
+      key,
+      version,
+      get ready() {
+        return resident.has(key);
+      },
+      whenReady: load,
+      release: () => {
+        if (!isReleased) this.held -= 1;
+        isReleased = true;
+      },
+    };
+  }
+
+  list(): readonly AdapterInfo[] {
+    return [...this.#entries.keys()].flatMap((id) => this.info(id) ?? []);
+  }
+
+  info(id: string): AdapterInfo | undefined {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return undefined;
+    return {
+      id,
+      version: String(entry.version),
+      state: 'available',
+      tier: 'catalogue',
+      kind: 'BOFT',
+      mode: 'auto',
+      pinned: false,
+      modules: [],
+      bytes: null,
+      orthogonalityResidual: null,
+      requests: 0,
+      lastUsedAt: null,
+      addedAt: 0,
+      error: null,
+    };
+  }
+
+  load(id: string): Promise<AdapterInfo> {
+    return this.configure(id);
+  }
+
+  unload(id: string): Promise<void> {
+    this.#entries.delete(id);
+    return Promise.resolve();
+  }
+
+  configure(id: string): Promise<AdapterInfo> {
+    const info = this.info(id);
+    return info === undefined ? Promise.reject(unknown(id)) : Promise.resolve(info);
+  }
+
+  #entry(id: string): Entry {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) throw unknown(id);
+    return entry;
+  }
+}
+
+function unknown(id: string): PapillonError {
+  return new PapillonError('UNKNOWN_MODEL', `there is no adapter "${id}"`);
+}
