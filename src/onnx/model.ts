@@ -105,17 +105,21 @@ export function tensorBytes(model: OnnxModel, tensor: TensorProto): Uint8Array {
   }
 }
 
+/** A buffer of these bytes alone: a Buffer's own slice() would be a view into a larger one. */
+function alignedCopy(bytes: Uint8Array): ArrayBuffer {
+  return new Uint8Array(bytes).buffer;
+}
+
 /** A float tensor's values as float32, or null for other element types. */
 export function readFloats(model: OnnxModel, tensor: TensorProto): Float32Array | null {
   const count = elementCount(tensor);
   if (tensor.dataType === ELEM.FLOAT) {
     if (tensor.floatData.length > 0) return Float32Array.from(tensor.floatData);
-    const bytes = tensorBytes(model, tensor);
-    return new Float32Array(bytes.slice().buffer, 0, count);
+    return new Float32Array(alignedCopy(tensorBytes(model, tensor)), 0, count);
   }
   if (tensor.dataType === ELEM.DOUBLE) {
     if (tensor.doubleData.length > 0) return Float32Array.from(tensor.doubleData);
-    return Float32Array.from(new Float64Array(tensorBytes(model, tensor).slice().buffer, 0, count));
+    return Float32Array.from(new Float64Array(alignedCopy(tensorBytes(model, tensor)), 0, count));
   }
   return null;
 }

@@ -111,7 +111,7 @@ export async function writeOptimised(
         optimized_model_external_initializers_min_size_in_bytes: '128',
         save_external_prepacked_constant_initializers: '1',
       },
-      optimization: { disable_specified_optimizers: disabled.join(',') },
+      optimization: { disable_specified_optimizers: disabled.join(';') },
     },
   });
   await session.release();
