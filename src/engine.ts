@@ -16,7 +16,7 @@ import {
   deadlineExceeded,
   outOfService,
   outputsMissing,
-  shuttingDown,
+  requireService,
   tooManyRows,
   unknownModel,
   withRetryAfter,
@@ -165,7 +165,7 @@ export class Engine implements ServingEngine {
 
   #admit(request: InferenceRequest): ActiveRequest {
     const nowMs = this.#clock.now();
-    this.#requireService();
+    requireService(this.#executor.state, this.#isDraining);
     checkInputs(this.model, request.inputs);
     const shape = shapeOfRequest(this.model, request.inputs);
     if (shape.rows > this.#tuning.maxRequestRows) {
@@ -188,13 +188,6 @@ export class Engine implements ServingEngine {
     });
   }
 
-  /** While a lost worker is being restarted requests may queue: their wait is bounded by their deadlines. */
-  #requireService(): void {
-    if (this.#isDraining) throw shuttingDown();
-    const { state } = this.#executor;
-    if (state !== 'ready' && state !== 'restarting') throw outOfService(state);
-  }
-
   #enqueue(request: ActiveRequest, chunks: readonly Chunk[]): void {
     const isReady = this.#gate.admit(request);
     for (const chunk of chunks) {
@@ -210,7 +203,7 @@ export class Engine implements ServingEngine {
     const nowMs = this.#clock.now();
     for (const [place, chunk] of batch.items.entries()) {
       const { request } = chunk;
-      const outputs = result.outputs[place];
+      const outputs = result.outputs.at(place);
       if (request.isSettled) continue;
       if (outputs === undefined) {
         this.#fail(request, outputsMissing());

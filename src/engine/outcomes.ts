@@ -14,7 +14,7 @@ export function deadlineExceeded(): PapillonError {
   );
 }
 
-export function shuttingDown(): PapillonError {
+function shuttingDown(): PapillonError {
   return new PapillonError(
     'SHUTTING_DOWN',
     'the server is shutting down; send the request to another replica',
@@ -47,6 +47,15 @@ export function outOfService(state: ExecutorState): PapillonError {
       ? 'the model could not be restarted; the operator has to look at the server'
       : 'the model is still being loaded; retry later';
   return new PapillonError('NOT_READY', message, { retryAfterSeconds: state === 'failed' ? 30 : 1 });
+}
+
+/**
+ * Throws SHUTTING_DOWN or NOT_READY where no request may be admitted. While a lost worker is being restarted
+ * requests may queue: their wait is bounded by their deadlines.
+ */
+export function requireService(state: ExecutorState, isDraining: boolean): void {
+  if (isDraining) throw shuttingDown();
+  if (state !== 'ready' && state !== 'restarting') throw outOfService(state);
 }
 
 /** A lost worker is back soon, and the error that crossed the thread has lost its hint. */

@@ -6,7 +6,7 @@ import type { NumericArray, Tensor, TensorMap } from '../types.js';
 export function sliceRows(inputs: TensorMap, first: number, rows: number): TensorMap {
   const sliced = new Map<string, Tensor>();
   for (const [name, tensor] of inputs) {
-    const elementsPerRow = tensor.data.length / (tensor.shape[0] as number);
+    const elementsPerRow = tensor.data.length / tensor.shape[0];
     sliced.set(name, {
       datatype: tensor.datatype,
       shape: [rows, ...tensor.shape.slice(1)],
@@ -25,32 +25,21 @@ export function joinRows(parts: readonly TensorMap[]): TensorMap {
   if (parts.length <= 1) return first;
   const joined = new Map<string, Tensor>();
   for (const name of first.keys()) {
-    const tensors = parts.map((part) => part.get(name));
-    joined.set(name, joinTensors(name, tensors));
-  }
-  return joined;
-}
-
-function joinTensors(name: string, tensors: readonly (Tensor | undefined)[]): Tensor {
-  const first = tensors[0];
-  let rows = 0;
-  const present: Tensor[] = [];
-  for (const tensor of tensors) {
-    if (first === undefined || tensor === undefined || !isStackable(first, tensor)) {
+    const tensors = parts.flatMap((part) => part.get(name) ?? []);
+    if (tensors.length < parts.length || !tensors.every((tensor) => isStackable(tensors[0], tensor))) {
       throw new PapillonError(
         'INFERENCE_FAILED',
         `output "${name}" differs in shape between rows of this request; send fewer rows at once`,
       );
     }
-    rows += tensor.shape[0] as number;
-    present.push(tensor);
+    const rows = tensors.reduce((sum, tensor) => sum + tensor.shape[0], 0);
+    joined.set(name, {
+      datatype: tensors[0].datatype,
+      shape: [rows, ...tensors[0].shape.slice(1)],
+      data: joinData(tensors.map((tensor) => tensor.data)),
+    });
   }
-  const shape = [rows, ...(first as Tensor).shape.slice(1)];
-  return {
-    datatype: (first as Tensor).datatype,
-    shape,
-    data: joinData(present.map((tensor) => tensor.data)),
-  };
+  return joined;
 }
 
 function isStackable(a: Tensor, b: Tensor): boolean {
@@ -69,7 +58,7 @@ function joinData(parts: readonly Tensor['data'][]): Tensor['data'] {
     if (isText(part)) texts.push(...part);
     else numeric.push(part);
   }
-  const first = numeric[0];
+  const first = numeric.at(0);
   if (first === undefined) return texts;
   // Bytes are joined, whatever they mean, so that no element type needs a case of its own.
   const bytes = new Uint8Array(numeric.reduce((sum, part) => sum + part.byteLength, 0));

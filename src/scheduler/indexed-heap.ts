@@ -41,24 +41,23 @@ export class IndexedHeap<T> {
     const slot = this.#slots.get(item);
     if (slot === undefined) return false;
     this.#slots.delete(item);
-    const last = this.#items.pop() as T;
-    if (slot < this.#items.length) {
-      this.#rise(slot, last);
-      this.#sink(this.#slots.get(last) as number, last);
-    }
+    const last = this.#items.pop();
+    if (last !== undefined && slot < this.#items.length) this.#sink(this.#rise(slot, last), last);
     return true;
   }
 
-  #rise(from: number, item: T): void {
+  /** Returns where the item came to rest. */
+  #rise(from: number, item: T): number {
     let slot = from;
     while (slot > 0) {
       const parentSlot = (slot - 1) >> 1;
-      const parent = this.#items[parentSlot] as T;
+      const parent = this.#items[parentSlot];
       if (!this.#before(item, parent)) break;
       this.#place(slot, parent);
       slot = parentSlot;
     }
     this.#place(slot, item);
+    return slot;
   }
 
   #sink(from: number, item: T): void {
@@ -67,13 +66,10 @@ export class IndexedHeap<T> {
     for (;;) {
       let childSlot = 2 * slot + 1;
       if (childSlot >= size) break;
-      if (
-        childSlot + 1 < size &&
-        this.#before(this.#items[childSlot + 1] as T, this.#items[childSlot] as T)
-      ) {
+      if (childSlot + 1 < size && this.#before(this.#items[childSlot + 1], this.#items[childSlot])) {
         childSlot += 1;
       }
-      const child = this.#items[childSlot] as T;
+      const child = this.#items[childSlot];
       if (!this.#before(child, item)) break;
       this.#place(slot, child);
       slot = childSlot;

@@ -56,8 +56,8 @@ export class ReadyQueue<T extends Work> {
   add(work: T): void {
     this.#byAge.push(work);
     if (work.shapeClass === null) return;
-    let buckets = this.#classes.get(work.shapeClass);
-    if (buckets === undefined) this.#classes.set(work.shapeClass, (buckets = new Map()));
+    const buckets = this.#classes.get(work.shapeClass) ?? new Map<number, Bucket<T>>();
+    this.#classes.set(work.shapeClass, buckets);
     const number = this.#bucketOf(work);
     let bucket = buckets.get(number);
     if (bucket === undefined) {

@@ -37,7 +37,7 @@ test('the lease pins the version: a replaced adapter serves what was admitted be
     answers.map(({ version }) => version),
     ['1', '1', '2'],
   );
-  assert.deepEqual(answers[2]?.outputs, expected(h, 'a@2', tokens()));
+  assert.deepEqual(answers[2].outputs, expected(h, 'a@2', tokens()));
 });
 
 test('the lease is held until the answer was delivered', async () => {

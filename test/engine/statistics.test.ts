@@ -17,7 +17,7 @@ test('counts rows, batches and times of each model', async () => {
   await Promise.all(answers);
   const [base] = h.engine.statistics('base');
   const [a] = h.engine.statistics('a');
-  assert.equal(base?.inferenceCount, 3);
+  assert.equal(base.inferenceCount, 3);
   assert.equal(base.success.count, 2);
   assert.deepEqual(base.computeInfer, { count: 2, ns: 20e6 });
   assert.deepEqual(base.computeInput, { count: 2, ns: 4e6 });
@@ -27,13 +27,13 @@ test('counts rows, batches and times of each model', async () => {
   assert.equal(base.lastInference, h.clock.now());
   assert.equal(base.executionCount, 1);
   assert.deepEqual(base.batches, [{ rows: 4, count: 1, inferNs: 10e6 }]);
-  assert.equal(a?.version, '1');
+  assert.equal(a.version, '1');
   assert.deepEqual(
     h.engine.statistics().map(({ name }) => name),
     ['base', 'a'],
   );
   const [unused] = h.engine.statistics('b');
-  assert.deepEqual([unused?.name, unused?.inferenceCount, unused?.lastInference], ['b', 0, 0]);
+  assert.deepEqual([unused.name, unused.inferenceCount, unused.lastInference], ['b', 0, 0]);
   assert.throws(
     () => h.engine.statistics('nobody'),
     (error) => error instanceof PapillonError && error.code === 'UNKNOWN_MODEL',

@@ -14,8 +14,9 @@ const IDLE = { nowMs: 0, inHouse: 0, device: null, mayHold: true };
 
 function taken(scheduler: Scheduler<Work>, state: Partial<typeof IDLE> = {}): readonly Work[] {
   const decision = scheduler.next({ ...IDLE, ...state });
-  assert.equal(decision.kind, 'batch');
-  return decision.kind === 'batch' ? decision.batch.items : [];
+  return decision.kind === 'batch'
+    ? decision.batch.items
+    : assert.fail(`expected a batch, not ${decision.kind}`);
 }
 
 test('refuses a request beyond the queue, counting the pieces of one as one', () => {

@@ -39,7 +39,8 @@ export class FakeClock implements Clock {
     for (;;) {
       const due = [...this.#timers]
         .filter((timer) => timer.atMs <= untilMs)
-        .sort((a, b) => a.atMs - b.atMs || a.id - b.id)[0];
+        .sort((a, b) => a.atMs - b.atMs || a.id - b.id)
+        .at(0);
       if (due === undefined) break;
       this.#timers.delete(due);
       this.#nowMs = Math.max(this.#nowMs, due.atMs);

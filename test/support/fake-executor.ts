@@ -45,7 +45,7 @@ export interface FakeExecutorOptions {
 interface HeldBatch {
   readonly batch: Batch;
   readonly resolve: (result: BatchResult) => void;
-  readonly reject: (error: PapillonError) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 export class FakeExecutor implements Executor {
@@ -132,7 +132,11 @@ export class FakeExecutor implements Executor {
   release(count?: number): void {
     if (count === undefined) this.#isHeld = false;
     for (const { batch, resolve, reject } of this.#running.splice(0, count ?? this.#running.length)) {
-      this.#compute(batch).then(resolve, reject);
+      try {
+        resolve(this.#compute(batch));
+      } catch (error) {
+        reject(error);
+      }
     }
   }
 
@@ -160,7 +164,7 @@ export class FakeExecutor implements Executor {
     for (const listener of this.#stateListeners) listener(state);
   }
 
-  async #compute(batch: Batch): Promise<BatchResult> {
+  #compute(batch: Batch): BatchResult {
     const error = this.#fails(batch);
     if (error !== null) throw error;
     let rows = 0;
