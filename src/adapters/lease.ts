@@ -1,0 +1,88 @@
+/** One request's hold on one version of an adapter. */
+import { PapillonError } from '../errors.js';
+import type { AdapterLease } from '../types.js';
+import type { AdapterRecord, AdapterVersion, Waiting } from './adapter-record.js';
+import type { Hold, HostCache } from './host-cache.js';
+import type { Residency } from './residency.js';
+
+/** How often a lease waits again because the executor was lost between the load and its use. */
+const MAX_ATTEMPTS = 3;
+
+export class Lease implements AdapterLease, Waiting {
+  readonly #record: AdapterRecord;
+  readonly #cache: HostCache;
+  readonly #residency: Residency;
+  #version: AdapterVersion | null = null;
+  #hold: Hold | null = null;
+  #pending: Promise<void> | null = null;
+  #released = false;
+
+  /** Takes the current version if it is resident, else begins to load. */
+  constructor(record: AdapterRecord, cache: HostCache, residency: Residency) {
+    this.#record = record;
+    this.#cache = cache;
+    this.#residency = residency;
+    if (record.current !== null) this.bind(record.current);
+    if (!this.ready) this.#wait().catch(() => undefined);
+  }
+
+  get id(): string {
+    return this.#record.id;
+  }
+
+  get ready(): boolean {
+    return this.#hold?.valid === true;
+  }
+
+  get key(): string {
+    return this.#known().key;
+  }
+
+  get version(): string {
+    return this.#known().digest;
+  }
+
+  whenReady(): Promise<void> {
+    if (this.#released) return Promise.reject(new PapillonError('INTERNAL', 'The lease was released.'));
+    return this.ready ? Promise.resolve() : this.#wait();
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#record.waiting.delete(this);
+    this.#hold?.release();
+  }
+
+  /** Called with what a load brought, before it can be evicted. A lease never moves on to another version. */
+  bind(version: AdapterVersion): void {
+    if (this.#released || this.ready) return;
+    if (this.#version !== null && this.#version.key !== version.key) return;
+    this.#hold = this.#cache.hold(version.key);
+    if (this.#hold !== null) this.#version = version;
+  }
+
+  #wait(): Promise<void> {
+    this.#pending ??= this.#load().finally(() => (this.#pending = null));
+    return this.#pending;
+  }
+
+  async #load(): Promise<void> {
+    for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+      this.#record.waiting.add(this);
+      const loaded = await this.#residency.load(this.#record);
+      if (this.ready || this.#released) return;
+      if (this.#version !== null && this.#version.key !== loaded.key) break;
+    }
+    throw new PapillonError(
+      'ENGINE_RESTARTED',
+      `The engine was restarted and the version of ${JSON.stringify(this.id)} in use is gone; try again.`,
+      { retryAfterSeconds: 1 },
+    );
+  }
+
+  #known(): AdapterVersion {
+    if (this.#version !== null) return this.#version;
+    throw new PapillonError('INTERNAL', 'The lease was asked for its version before it was ready.');
+  }
+}

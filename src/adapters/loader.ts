@@ -1,0 +1,128 @@
+/**
+ * Reads adapters in a thread of its own, one at a time; loads go before inspections. A thread that dies fails only
+ * what it was reading and is started again with the next job.
+ */
+import { Worker } from 'node:worker_threads';
+import { fromPlainError, PapillonError } from '../errors.js';
+import type { AdapterSummary, LoadContext, LoadedAdapter } from './load-adapter.js';
+import type { LoaderReply, LoaderRequest } from './loader-worker.js';
+
+interface Job {
+  readonly request: LoaderRequest;
+  readonly succeed: (reply: LoaderReply) => void;
+  readonly fail: (error: PapillonError) => void;
+}
+
+export type StartWorker = (script: URL, context: LoadContext) => Worker;
+
+const startWorker: StartWorker = (script, context) => new Worker(script, { workerData: context });
+
+export class AdapterLoader {
+  readonly #context: LoadContext;
+  readonly #startWorker: StartWorker;
+  readonly #loads: Job[] = [];
+  readonly #inspections: Job[] = [];
+  #worker: Worker | null = null;
+  #running: Job | null = null;
+  #closed = false;
+
+  /** The thread is started by the first job. */
+  constructor(context: LoadContext, start: StartWorker = startWorker) {
+    // Modules of the base carry their biases, which the thread has no use for.
+    const modules = context.modules.map(({ name, kind, inFeatures, outFeatures }) => ({
+      name,
+      kind,
+      inFeatures,
+      outFeatures,
+    }));
+    this.#context = { ...context, modules };
+    this.#startWorker = start;
+  }
+
+  /**
+   * Reads, checks and computes an adapter.
+   *
+   * @param folder relative to the adapters directory.
+   * @throws PapillonError what is wrong with the files; ENGINE_RESTARTED where the thread died meanwhile;
+   * SHUTTING_DOWN after `close`
+   */
+  async load(folder: string): Promise<LoadedAdapter> {
+    const reply = await this.#enqueue(this.#loads, { operation: 'load', folder });
+    if ('loaded' in reply) return reply.loaded;
+    throw unexpected(reply);
+  }
+
+  /** Checks an adapter's configuration, header and shapes, when there is nothing to load. @throws as `load` */
+  async inspect(folder: string): Promise<AdapterSummary> {
+    const reply = await this.#enqueue(this.#inspections, { operation: 'inspect', folder });
+    if ('summary' in reply) return reply.summary;
+    throw unexpected(reply);
+  }
+
+  /** Ends the thread; what was asked for is rejected. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const gone = new PapillonError('SHUTTING_DOWN', 'The server is shutting down.');
+    for (const job of [...this.#loads.splice(0), ...this.#inspections.splice(0)]) job.fail(gone);
+    this.#running?.fail(gone);
+    this.#running = null;
+    const worker = this.#worker;
+    this.#worker = null;
+    await worker?.terminate();
+  }
+
+  #enqueue(queue: Job[], request: LoaderRequest): Promise<LoaderReply> {
+    if (this.#closed) {
+      return Promise.reject(new PapillonError('SHUTTING_DOWN', 'The server is shutting down.'));
+    }
+    return new Promise((resolve, reject) => {
+      queue.push({ request, succeed: resolve, fail: reject });
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    if (this.#running !== null) return;
+    const job = this.#loads.shift() ?? this.#inspections.shift();
+    if (job === undefined) return;
+    this.#running = job;
+    this.#worker ??= this.#start();
+    this.#worker.postMessage(job.request);
+  }
+
+  #start(): Worker {
+    const worker = this.#startWorker(new URL('./loader-worker.js', import.meta.url), this.#context);
+    worker.on('message', (reply: LoaderReply) => {
+      if (worker !== this.#worker) return;
+      const job = this.#running;
+      this.#running = null;
+      if ('error' in reply) job?.fail(fromPlainError(reply.error));
+      else job?.succeed(reply);
+      this.#next();
+    });
+    // An uncaught error (out of memory, say) is followed by the exit.
+    worker.on('error', (cause) => this.#lost(worker, cause));
+    worker.on('exit', () => this.#lost(worker));
+    return worker;
+  }
+
+  #lost(worker: Worker, cause?: unknown): void {
+    if (worker !== this.#worker) return;
+    this.#worker = null;
+    const job = this.#running;
+    this.#running = null;
+    job?.fail(
+      new PapillonError('ENGINE_RESTARTED', 'The adapter loader stopped and was started again; try again.', {
+        retryAfterSeconds: 1,
+        cause,
+      }),
+    );
+    this.#next();
+  }
+}
+
+function unexpected(reply: LoaderReply): PapillonError {
+  return 'error' in reply
+    ? fromPlainError(reply.error)
+    : new PapillonError('INTERNAL', 'The adapter loader gave an answer to another question.');
+}

@@ -1,0 +1,281 @@
+/**
+ * The adapters of one server: the catalogue of the watched directory, who gets which version, and what the
+ * administration changes. Implements `AdapterSource`.
+ */
+import { PapillonError } from '../errors.js';
+import type {
+  AdapterInfo,
+  AdapterLease,
+  AdapterMode,
+  AdapterObserver,
+  AdapterSource,
+  Clock,
+  Executor,
+  Logger,
+} from '../types.js';
+import { nameProblem, unknownAdapter } from './adapter-names.js';
+import { AdapterRecord } from './adapter-record.js';
+import { readEntry, scanWithSources, type CatalogueEntry } from './catalogue.js';
+import { checkSource } from './directory.js';
+import { HostCache } from './host-cache.js';
+import { Lease } from './lease.js';
+import type { AdapterLoader } from './loader.js';
+import { Residency } from './residency.js';
+import { Survey } from './survey.js';
+import { DirectoryWatcher } from './watcher.js';
+
+export interface RegistryOptions {
+  /** The adapters directory, as `resolveAdaptersDirectory` gave it. */
+  readonly root: string;
+  readonly executor: Executor;
+  readonly loader: AdapterLoader;
+  readonly clock: Clock;
+  /** Most bytes of resident operands, unless more are in use at the same time. */
+  readonly hostCacheBytes: number;
+  /** Quiet time after a change on disk before it is looked at. Default 200. */
+  readonly debounceMs?: number;
+  /** Time between looks where the file system reports nothing. Default 60,000. */
+  readonly rescanIntervalMs?: number;
+  readonly logger?: Logger;
+  readonly observer?: AdapterObserver;
+}
+
+/** Removed adapters whose names are remembered, so that unloading one afterwards succeeds. */
+const MAX_REMEMBERED = 1000;
+
+export class AdapterRegistry implements AdapterSource {
+  readonly #options: RegistryOptions;
+  readonly #records = new Map<string, AdapterRecord>();
+  readonly #removed = new Set<string>();
+  readonly #cache: HostCache;
+  readonly #residency: Residency;
+  readonly #survey: Survey;
+  readonly #watcher: DirectoryWatcher;
+  #activeScan: Promise<void> = Promise.resolve();
+  #queuedScan: Promise<void> | null = null;
+
+  /** Catalogues the directory and begins to watch it. */
+  static async open(options: RegistryOptions): Promise<AdapterRegistry> {
+    const registry = new AdapterRegistry(options);
+    await registry.rescan();
+    return registry;
+  }
+
+  private constructor(options: RegistryOptions) {
+    const { root, executor, loader, clock, logger, observer } = options;
+    this.#options = options;
+    this.#cache = new HostCache({
+      maxBytes: options.hostCacheBytes,
+      detach: (key) => executor.detach(key),
+      onEvicted: () => observer?.cacheEvicted(),
+      onChanged: () => this.#report(),
+    });
+    this.#residency = new Residency({ root, executor, loader, cache: this.#cache, clock, logger, observer });
+    this.#survey = new Survey(loader);
+    this.#watcher = new DirectoryWatcher({
+      root,
+      clock,
+      debounceMs: options.debounceMs ?? 200,
+      intervalMs: options.rescanIntervalMs ?? 60_000,
+      onChange: () => void this.rescan(),
+      onExhausted: () =>
+        logger?.warn({}, 'no more file watches: changes are noticed late; raise fs.inotify.max_user_watches'),
+    });
+  }
+
+  lease(id: string): AdapterLease {
+    const record = this.#records.get(id);
+    if (record === undefined || record.unloaded) throw unknownAdapter(id, this.#servedIds());
+    record.requests++;
+    record.lastUsedAt = this.#options.clock.now();
+    const lease = new Lease(record, this.#cache, this.#residency);
+    if (lease.ready) this.#options.observer?.cacheHit();
+    else this.#options.observer?.cacheMiss();
+    return lease;
+  }
+
+  list(): readonly AdapterInfo[] {
+    return [...this.#records.values()].map((record) => this.#info(record));
+  }
+
+  info(id: string): AdapterInfo | undefined {
+    const record = this.#records.get(id);
+    return record && this.#info(record);
+  }
+
+  /**
+   * @param options.source folder relative to the adapters directory; default: the folder it has, or that is named
+   * like it.
+   * @throws PapillonError UNKNOWN_MODEL, ADAPTER_NAME_INVALID, ADAPTER_PATH_ESCAPES, the adapter's own error
+   */
+  async load(id: string, { source }: { readonly source?: string } = {}): Promise<AdapterInfo> {
+    const { root, executor } = this.#options;
+    const problem = nameProblem(id, executor.model.id);
+    if (problem !== null) throw problem;
+    const existing = this.#records.get(id);
+    const folder = source === undefined ? (existing?.folder ?? id) : checkSource(source);
+    const entry = await readEntry(root, id, folder, executor.model.id);
+    if (entry === null && source === undefined) throw unknownAdapter(id, this.#servedIds());
+    if (entry === null) {
+      throw new PapillonError('ADAPTER_CONFIG_MISSING', 'The source is no folder with an adapter_config.json.');
+    }
+    const record = existing ?? this.#create(entry);
+    while (record.loading !== null) await record.loading.catch(() => undefined);
+    const before = { folder: record.folder, unloaded: record.unloaded };
+    record.folder = folder;
+    record.unloaded = false;
+    try {
+      await this.#residency.load(record, { again: true });
+    } catch (error) {
+      Object.assign(record, before);
+      // A source that never worked leaves no trace; a folder of that name is listed as failed.
+      if (existing === undefined && folder !== id) this.#remove(record);
+      throw error;
+    }
+    return this.#info(record);
+  }
+
+  unload(id: string): Promise<void> {
+    const record = this.#records.get(id);
+    if (record !== undefined) {
+      record.unloaded = true;
+      this.#retire(record);
+    } else if (!this.#removed.has(id)) {
+      return Promise.reject(unknownAdapter(id, this.#records.keys()));
+    }
+    return Promise.resolve();
+  }
+
+  configure(
+    id: string,
+    change: { readonly pinned?: boolean; readonly mode?: AdapterMode },
+  ): Promise<AdapterInfo> {
+    const record = this.#records.get(id);
+    if (record === undefined) return Promise.reject(unknownAdapter(id, this.#records.keys()));
+    if (change.mode !== undefined) record.mode = change.mode;
+    if (change.pinned !== undefined) {
+      record.pinned = change.pinned;
+      if (record.current !== null) this.#cache.pin(record.current.key, record.pinned);
+      // A failure is in the record afterwards.
+      if (record.pinned && !this.#isResident(record) && !record.unloaded) {
+        this.#residency.load(record).catch(() => undefined);
+      }
+    }
+    return Promise.resolve(this.#info(record));
+  }
+
+  /** Looks at the directory now. Calls during a scan share one that begins after it. Never rejects. */
+  rescan(): Promise<void> {
+    this.#queuedScan ??= this.#activeScan.then(() => {
+      this.#queuedScan = null;
+      this.#activeScan = this.#scan();
+      return this.#activeScan;
+    });
+    return this.#queuedScan;
+  }
+
+  /** Resolves when everything that is known to need it was looked at and brought up to its files. */
+  async settled(): Promise<void> {
+    await this.#survey.finished();
+    await Promise.all([...this.#records.values()].map((record) => record.loading?.catch(() => undefined)));
+  }
+
+  close(): void {
+    this.#watcher.close();
+    this.#survey.close();
+  }
+
+  async #scan(): Promise<void> {
+    const { root, executor, logger } = this.#options;
+    const known = [...this.#records.values()];
+    const sources = known.filter(({ id, folder }) => folder !== id).map(({ id, folder }) => ({ id, folder }));
+    const look = () => scanWithSources(root, executor.model.id, sources);
+    try {
+      let seen = await look();
+      // What changed between the look and a new watch was noticed by neither.
+      if (this.#watcher.follow(seen.entries.flatMap(({ directory }) => directory ?? []))) seen = await look();
+      this.#reconcile(known, seen.entries, seen.gone);
+    } catch (error) {
+      const reason = error instanceof Error && 'code' in error ? error.code : 'unknown';
+      logger?.error({ reason }, 'the adapters directory cannot be read; keeping what is known');
+    }
+  }
+
+  /**
+   * Carries a scan over into the records. What a load request changed meanwhile is left for the next scan.
+   *
+   * @param known the records as the scan began.
+   * @param gone source folders that the scan did not find.
+   */
+  #reconcile(
+    known: readonly AdapterRecord[],
+    entries: readonly CatalogueEntry[],
+    gone: ReadonlySet<string>,
+  ): void {
+    const wasLookedAt = ({ id, folder }: AdapterRecord) => folder === id || gone.has(folder);
+    const found = new Set<string>();
+    for (const entry of entries) {
+      found.add(entry.id);
+      const record = this.#records.get(entry.id);
+      if (record === undefined) this.#create(entry);
+      else if (record.folder !== entry.folder && !gone.has(record.folder)) continue;
+      else if (record.see(entry)) this.#filesChanged(record);
+    }
+    for (const record of known) {
+      if (!found.has(record.id) && wasLookedAt(record)) this.#remove(record);
+    }
+    this.#survey.add([...this.#records.values()]);
+    this.#report();
+  }
+
+  #filesChanged(record: AdapterRecord): void {
+    if (this.#isResident(record) || record.loading !== null) {
+      void this.#residency.refresh(record);
+    } else {
+      record.current = null;
+      record.servedFingerprint = null;
+    }
+  }
+
+  #create(entry: CatalogueEntry): AdapterRecord {
+    const record = new AdapterRecord(entry, this.#options.clock.now());
+    this.#records.set(entry.id, record);
+    this.#removed.delete(entry.id);
+    return record;
+  }
+
+  #remove(record: AdapterRecord): void {
+    if (this.#records.get(record.id) !== record) return;
+    record.removed = true;
+    this.#retire(record);
+    this.#records.delete(record.id);
+    this.#removed.add(record.id);
+    for (const oldest of this.#removed) {
+      if (this.#removed.size <= MAX_REMEMBERED) break;
+      this.#removed.delete(oldest);
+    }
+  }
+
+  #retire(record: AdapterRecord): void {
+    if (record.current !== null) this.#cache.retire(record.current.key);
+    record.current = null;
+    record.servedFingerprint = null;
+  }
+
+  #info(record: AdapterRecord): AdapterInfo {
+    return record.info(this.#isResident(record));
+  }
+
+  #isResident(record: AdapterRecord): boolean {
+    return record.current !== null && this.#cache.has(record.current.key);
+  }
+
+  *#servedIds(): Generator<string> {
+    for (const { id, unloaded } of this.#records.values()) if (!unloaded) yield id;
+  }
+
+  #report(): void {
+    const { count, bytes } = this.#cache;
+    this.#options.observer?.residentChanged({ catalogued: this.#records.size, count, bytes });
+  }
+}
