@@ -152,6 +152,6 @@ function nonEmpty(word: string | undefined): string | undefined {
 
 /** A value for a message: on one line, not too long. */
 function quote(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = JSON.stringify(value);
   return text.length > 120 ? `${text.slice(0, 117)}…` : text;
 }

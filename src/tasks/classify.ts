@@ -2,6 +2,7 @@
  * Owns the classify task: texts in, labelled scores out. Every text becomes one inference request of one row,
  * so that the scheduler is free to pack texts of like length together.
  */
+import { setMaxListeners } from 'node:events';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PapillonError } from '../errors.js';
@@ -176,6 +177,8 @@ class GraphClassifier implements ClassifyTask {
     const failure = new AbortController();
     const signal =
       call.signal === undefined ? failure.signal : AbortSignal.any([call.signal, failure.signal]);
+    // Every text listens to it, and Node warns from the eleventh on.
+    setMaxListeners(0, signal);
     const submit = async (ids: Int32Array, typeIds: Int32Array): Promise<InferenceResult> =>
       this.#infer({
         adapterId: call.adapterId,

@@ -8,7 +8,9 @@ import type { ClassifierConfig } from '#dist/tasks/classifier-config.js';
 import { CONFIG, createFolder, removeFolder } from './fixture.js';
 
 const folders: string[] = [];
-after(() => folders.forEach(removeFolder));
+after(() => {
+  folders.forEach(removeFolder);
+});
 
 function read(config?: unknown, tokenizer?: unknown): Promise<ClassifierConfig> {
   const folder = createFolder({ 'config.json': config, 'tokenizer_config.json': tokenizer });

@@ -73,8 +73,16 @@ describe('the classify task', () => {
     const task = await create({
       infer: (request) => {
         requests.push(request);
-        if (requests.length === 3) waiting.forEach((go) => go());
-        else return new Promise((resolve) => waiting.push(() => resolve(countTokens(request))));
+        if (requests.length === 3)
+          waiting.forEach((go) => {
+            go();
+          });
+        else
+          return new Promise((resolve) =>
+            waiting.push(() => {
+              resolve(countTokens(request));
+            }),
+          );
         return Promise.resolve(countTokens(request));
       },
     });
@@ -208,7 +216,9 @@ describe('the classify task', () => {
         signals.push(signal);
         if (signals.length === 2) return Promise.reject(new PapillonError('QUEUE_FULL', 'full'));
         return new Promise((_, reject) => {
-          signal?.addEventListener('abort', () => reject(new PapillonError('CLIENT_CLOSED', 'gone')));
+          signal?.addEventListener('abort', () => {
+            reject(new PapillonError('CLIENT_CLOSED', 'gone'));
+          });
         });
       },
     });
@@ -231,7 +241,9 @@ describe('the classify task', () => {
     const task = await create({
       infer: ({ signal }) =>
         new Promise((_, reject) => {
-          signal?.addEventListener('abort', () => reject(new PapillonError('CLIENT_CLOSED', 'gone')));
+          signal?.addEventListener('abort', () => {
+            reject(new PapillonError('CLIENT_CLOSED', 'gone'));
+          });
           controller.abort();
         }),
     });

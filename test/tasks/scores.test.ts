@@ -14,7 +14,9 @@ describe('activations', () => {
         const scores = softmax(Float64Array.from(values));
         assert.ok(Math.abs(scores.reduce((a, b) => a + b, 0) - 1) < 1e-12);
         values.forEach((a, i) => {
-          values.forEach((b, j) => assert.ok(a <= b || (scores[i] ?? 0) >= (scores[j] ?? 0)));
+          values.forEach((b, j) => {
+            assert.ok(a <= b || (scores[i] ?? 0) >= (scores[j] ?? 0));
+          });
         });
       }),
     );

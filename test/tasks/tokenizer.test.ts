@@ -43,12 +43,12 @@ async function startWithWorker(): Promise<{ thread: TokenizerThread; worker: Wor
   process.on('worker', listener);
   const thread = await start();
   process.off('worker', listener);
-  const [worker] = created;
+  const worker = created.at(0);
   assert.ok(worker !== undefined);
   return { thread, worker };
 }
 
-function fails(code: ErrorCode, message: RegExp = /./) {
+function fails(code: ErrorCode, message = /./) {
   return (error: unknown): boolean => {
     assert.ok(error instanceof PapillonError, String(error));
     assert.equal(error.code, code);
@@ -108,13 +108,12 @@ describe('TokenizerThread', () => {
   });
 
   it('keeps the types of what it keeps', async () => {
-    const [cls, sequence, sep] = TOKENIZER.post_processor.single;
     const post_processor = {
       ...TOKENIZER.post_processor,
       single: [
-        cls,
-        { Sequence: { ...sequence?.Sequence, type_id: 1 } },
-        { SpecialToken: { ...sep?.SpecialToken, type_id: 2 } },
+        { SpecialToken: { id: '[CLS]', type_id: 0 } },
+        { Sequence: { id: 'A', type_id: 1 } },
+        { SpecialToken: { id: '[SEP]', type_id: 2 } },
       ],
     };
     const thread = await start({ 'tokenizer.json': { ...TOKENIZER, post_processor } });

@@ -77,7 +77,8 @@ const requestSchema = z.looseObject(
 
 /** One sentence for the first thing that is wrong; positions within `input` are named. */
 function describe(issue: z.core.$ZodIssue): string {
-  const [field, position] = issue.path;
+  const field = issue.path.at(0);
+  const position = issue.path.at(1);
   return field === 'input' && position !== undefined
     ? `input[${String(position)}] ${issue.message}`
     : issue.message;
@@ -90,7 +91,7 @@ function describe(issue: z.core.$ZodIssue): string {
 export function decodeClassifyRequest(body: unknown): ClassifyRequest {
   const parsed = requestSchema.safeParse(body);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
+    const issue = parsed.error.issues.at(0);
     throw new PapillonError(
       'INVALID_REQUEST',
       issue === undefined ? 'The body is not valid' : describe(issue),
@@ -120,7 +121,7 @@ export function encodeClassifyResponse(
       .map(({ label, score }) => ({ label, score }))
       .sort((a, b) => b.score - a.score)
       .slice(0, topK);
-    const best = scores[0];
+    const best = scores.at(0);
     if (best === undefined) throw new PapillonError('INTERNAL', `Text ${index} has no labels`);
     return { index, label: best.label, score: best.score, scores };
   });
