@@ -6,3 +6,5 @@ export { inspectAdapter, loadAdapter, type LoadContext } from './load-adapter.js
 export { AdapterLoader } from './loader.js';
 export { resolveAdaptersDirectory } from './directory.js';
 export { AdapterRegistry, type RegistryOptions } from './registry.js';
+export { NoAdapters } from './no-adapters.js';
+export { readCheckpoint, type CheckpointSummary } from './read-checkpoint.js';

@@ -5,4 +5,5 @@ export type { AppDependencies, ClassifyService } from './dependencies.js';
 export { Lifecycle } from './lifecycle.js';
 export type { HttpObserver } from './observer.js';
 export { HttpServer } from './server.js';
+export { answerWhileStarting } from './starting.js';
 export type { ServerOptions } from './server.js';
