@@ -17,9 +17,9 @@ export interface AdapterMentions {
  * Throws CONFLICTING_ADAPTERS where two mentions disagree, UNKNOWN_MODEL where the server has no such adapter.
  */
 export function chooseAdapter(engine: ServingEngine, mentions: AdapterMentions): string | null {
-  const named = [mentions.name, mentions.parameter, ...(mentions.header ?? '').split(',')]
-    .map((mention) => mention?.trim() ?? '')
-    .filter((mention) => mention !== '' && mention !== engine.model.id);
+  const named = [mentions.name, mentions.parameter, ...headerMentions(mentions.header)].filter(
+    (mention): mention is string => mention != null && mention !== engine.model.id,
+  );
   const [first, ...others] = named;
   if (first === undefined) return null;
   const other = others.find((mention) => mention !== first);
@@ -31,6 +31,15 @@ export function chooseAdapter(engine: ServingEngine, mentions: AdapterMentions):
   }
   requireAdapter(engine, first);
   return first;
+}
+
+/** Node reads headers as Latin-1, clients that send more than ASCII send UTF-8. */
+function headerMentions(header: string | undefined): readonly string[] {
+  const text = Buffer.from(header ?? '', 'latin1').toString('utf8');
+  return text
+    .split(',')
+    .map((mention) => mention.trim())
+    .filter((mention) => mention !== '');
 }
 
 /** Throws UNKNOWN_MODEL for an adapter that is not there or was unloaded. */

@@ -7,6 +7,7 @@ import { traceOf } from './trace.js';
 import type { Served } from './trace.js';
 
 const JSON_TYPE = 'application/json';
+const ASCII = /^[\x20-\x7e]*$/;
 
 export interface Body {
   readonly contentType: string;
@@ -60,11 +61,15 @@ export function listParts(entries: readonly object[], rest: object = {}): Body {
   return { contentType: JSON_TYPE, byteLength: null, parts: parts() };
 }
 
-/** X-Adapter-Id is `id@version`, the base's id alone; times in milliseconds. */
+/**
+ * X-Adapter-Id is `id@version`, the base's id alone; names beyond ASCII are percent-encoded, since headers
+ * cannot carry them. Times in milliseconds.
+ */
 export function setServedHeaders(res: Response, served: Served): void {
   traceOf(res).served = served;
   const { id, version } = served;
-  res.setHeader('X-Adapter-Id', version === null ? id : `${id}@${version}`);
+  const name = version === null ? id : `${id}@${version}`;
+  res.setHeader('X-Adapter-Id', ASCII.test(name) ? name : encodeURI(name));
   res.setHeader('X-Queue-Time-Ms', served.queueMs.toFixed(3));
   res.setHeader('X-Inference-Time-Ms', served.inferenceMs.toFixed(3));
 }

@@ -23,6 +23,8 @@ const REQUEST_TIMEOUT_MS = 120_000;
 /** Longer than the idle time of common load balancers, so that they, not we, close a connection first. */
 const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 const MAX_HEADERS = 100;
+/** Connections without a request get this long once the last request is answered. */
+const LINGER_MS = 1000;
 
 const LISTEN_REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'is already in use; choose another with --port',
@@ -38,6 +40,7 @@ export class HttpServer {
   readonly #active = new Set<ServerResponse>();
   #drained: Promise<void> | undefined;
   #whenIdle: (() => void) | undefined;
+  #address: AddressInfo = { address: '', family: '', port: 0 };
 
   /** Resolves when requests are accepted. Rejects with CONFIG_INVALID where the address cannot be used. */
   static async listen(app: RequestListener, options: ServerOptions): Promise<HttpServer> {
@@ -61,8 +64,9 @@ export class HttpServer {
     this.#server.on('request', app);
   }
 
+  /** Where it listens, or listened until it was drained. */
   get address(): AddressInfo {
-    return this.#server.address() as AddressInfo;
+    return this.#address;
   }
 
   /**
@@ -85,7 +89,7 @@ export class HttpServer {
     const cancelGrace = this.#clock.after(graceMs, () => {
       this.#server.closeAllConnections();
     });
-    // Probes are still answered: the socket closes only now.
+    // Until then probes are answered; now the socket closes.
     await idle;
     const closed = new Promise<void>((resolve) => {
       this.#server.close(() => {
@@ -93,7 +97,12 @@ export class HttpServer {
       });
     });
     this.#server.closeIdleConnections();
+    // What is left are last bytes on their way, and connections that never asked for anything.
+    const cancelLinger = this.#clock.after(LINGER_MS, () => {
+      this.#server.closeAllConnections();
+    });
     await closed;
+    cancelLinger();
     cancelGrace();
   }
 
@@ -119,6 +128,7 @@ export class HttpServer {
       this.#server.once('error', refuse);
       this.#server.listen(port, host, () => {
         this.#server.off('error', refuse);
+        this.#address = this.#server.address() as AddressInfo;
         resolve();
       });
     });

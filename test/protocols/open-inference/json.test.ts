@@ -26,7 +26,6 @@ test('digits within strings are left alone', () => {
   assert.ok(isJsonObject(value));
   assert.equal(field(value, 'text'), `${LONG} " ${LONG}`);
 });
-});
 
 test('a number with thousands of digits is a number like any other', () => {
   assert.deepEqual(parse(`[${'9'.repeat(5000)}]`), [Infinity]);
