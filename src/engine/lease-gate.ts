@@ -14,7 +14,8 @@ export interface LeaseGateOptions {
 
 export class LeaseGate {
   readonly #options: LeaseGateOptions;
-  readonly #held = new Set<ActiveRequest>();
+  /** With the generation in which the lease was asked last, null if it is still to be asked. */
+  readonly #held = new Map<ActiveRequest, number | null>();
   /** Counts resets: what was awaited before the last one no longer says anything. */
   #generation = 0;
 
@@ -27,36 +28,41 @@ export class LeaseGate {
     if (request.lease === null) return true;
     if (this.#held.has(request)) return false;
     if (request.lease.ready) return true;
-    this.#held.add(request);
-    if (this.#options.canLoad()) void this.#await(request);
+    this.#held.set(request, null);
+    if (this.#options.canLoad()) void this.#ask(request);
     return false;
   }
 
   /** Nothing is resident any more: holds these requests until `resume`. */
   reset(requests: Iterable<ActiveRequest>): void {
     this.#generation += 1;
-    for (const request of requests) if (request.lease !== null) this.#held.add(request);
+    for (const request of requests) if (request.lease !== null) this.#held.set(request, null);
   }
 
   /** The executor is ready: everything held asks for its operands (again). */
   resume(): void {
-    for (const request of [...this.#held]) void this.#await(request);
+    for (const [request, askedIn] of [...this.#held]) {
+      if (askedIn !== this.#generation) void this.#ask(request);
+    }
   }
 
   forget(request: ActiveRequest): void {
     this.#held.delete(request);
   }
 
-  async #await(request: ActiveRequest): Promise<void> {
+  async #ask(request: ActiveRequest): Promise<void> {
     const generation = this.#generation;
-    const isCurrent = (): boolean => generation === this.#generation && this.#held.has(request);
+    this.#held.set(request, generation);
+    const isCurrent = (): boolean => this.#held.get(request) === generation;
     try {
       if (request.lease?.ready === false) await request.lease.whenReady();
     } catch (error) {
-      // A load that the lost worker took with it is asked for again by `resume`.
-      const isLost =
-        error instanceof PapillonError && error.code === 'ENGINE_RESTARTED' && !this.#options.canLoad();
-      if (!isCurrent() || isLost) return;
+      if (!isCurrent()) return;
+      if (error instanceof PapillonError && error.code === 'ENGINE_RESTARTED' && !this.#options.canLoad()) {
+        // The lost worker took the load with it: `resume` asks again.
+        this.#held.set(request, null);
+        return;
+      }
       this.#held.delete(request);
       this.#options.onFailed(request, error);
       return;

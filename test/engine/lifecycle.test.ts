@@ -59,6 +59,56 @@ test('a load that the crash interrupted is begun again, not reported', async () 
   assert.equal((await cold).version, '1');
 });
 
+test('a load refused by an executor that already restarts is asked for again once it is ready', async () => {
+  const h = harness();
+  h.adapters.shut('a');
+  const cold = h.ask({ adapterId: 'a' });
+  await settle();
+  h.executor.become('restarting');
+  h.adapters.open('a');
+  await settle();
+  h.executor.recover();
+  assert.equal((await cold).version, '1');
+});
+
+test('a load that was done just before the crash is not mistaken for one after it', async () => {
+  const h = harness();
+  const attach = h.executor.attach.bind(h.executor);
+  let finish = (): void => undefined;
+  h.executor.attach = async (operands) => {
+    await attach(operands);
+    await new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+  };
+  const cold = h.ask({ adapterId: 'a' });
+  await settle();
+  h.executor.attach = attach;
+  h.adapters.shut('a');
+  finish();
+  h.executor.crash();
+  h.executor.recover();
+  await settle();
+  assert.equal(h.executor.batches.length, 0);
+  h.adapters.open('a');
+  assert.equal((await cold).version, '1');
+  assert.deepEqual(h.executor.attachments, ['a@1', 'a@1']);
+});
+
+test('a reset that leaves the executor ready loads the adapters of what waits again', async () => {
+  const h = harness({ tuning: { maxInFlightBatches: 1 }, executor: { held: true } });
+  const lost = h.ask({ adapterId: 'a' });
+  await settle();
+  const waiting = h.ask({ adapterId: 'a' });
+  await settle();
+  h.executor.release(0);
+  h.executor.reset();
+  await rejects(lost, 'ENGINE_RESTARTED');
+  await settle();
+  h.executor.release();
+  assert.equal((await waiting).version, '1');
+});
+
 test('an adapter that cannot be loaded again after a crash fails its requests', async () => {
   const h = harness({ tuning: { maxInFlightBatches: 1 }, executor: { held: true } });
   const lost = h.ask();
@@ -126,6 +176,16 @@ test('drain refuses new work, answers what was admitted, then resolves', async (
   await Promise.all(admitted);
   await drained;
   await h.engine.drain();
+});
+
+test('a drain does not wait for company', async () => {
+  const h = harness({ tuning: { maxWaitMs: 50 } });
+  await Promise.all([1, 2, 3, 4, 5, 6].map(() => h.ask()));
+  const last = h.ask();
+  await settle();
+  assert.equal(h.engine.load.waiting, 1, 'held back: others are expected');
+  await h.engine.drain();
+  await last;
 });
 
 test('an idle engine drains at once, and a given-up request does not cut a drain short', async () => {

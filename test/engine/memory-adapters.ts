@@ -16,6 +16,7 @@ export class MemoryAdapters implements AdapterSource {
   readonly #executor: Executor;
   readonly #entries = new Map<string, Entry>();
   readonly #resident = new Set<string>();
+  #resets = 0;
 
   constructor(executor: Executor, ids: readonly string[]) {
     this.#executor = executor;
@@ -24,6 +25,7 @@ export class MemoryAdapters implements AdapterSource {
     }
     executor.onReset(() => {
       this.#resident.clear();
+      this.#resets += 1;
     });
   }
 
@@ -56,8 +58,9 @@ export class MemoryAdapters implements AdapterSource {
     const load = async (): Promise<void> => {
       await entry.gate;
       if (entry.error !== null) throw entry.error;
+      const resets = this.#resets;
       await this.#executor.attach({ key, modules: [], bytes: 0 });
-      resident.add(key);
+      if (resets === this.#resets) resident.add(key);
     };
     let isReleased = false;
     this.held += 1;

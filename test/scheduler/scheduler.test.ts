@@ -151,6 +151,25 @@ test('after a pause nobody is expected any more', () => {
   assert.equal(taken(scheduler, { nowMs: 500, inHouse: 1 }).length, 1);
 });
 
+test('after a pause nobody is expected behind a busy device either', () => {
+  const scheduler = make({ maxWaitMs: 5 });
+  for (let round = 0; round < 4; round += 1) burst(scheduler, 4, round * 3);
+  scheduler.noteArrival(500, 1);
+  scheduler.noteArrival(501, 2);
+  scheduler.add(work({ arrivedAtMs: 501 }), true);
+  const device = { freeAtMs: 600, batchMs: 100 };
+  assert.equal(scheduler.next({ nowMs: 501, inHouse: 2, device, mayHold: true }).kind, 'batch');
+});
+
+test('an idle device does not wait for clients that come further apart than the window', () => {
+  const scheduler = make({ maxWaitMs: 5 });
+  for (const inHouse of [1, 2, 3, 4]) scheduler.noteArrival(inHouse * 10, inHouse);
+  scheduler.noteFinished({ nowMs: 44, inHouse: 0, paddedTokens: 100, deviceMs: 30 });
+  scheduler.noteArrival(48, 1);
+  scheduler.add(work({ arrivedAtMs: 48 }), true);
+  assert.equal(taken(scheduler, { nowMs: 48, inHouse: 1 }).length, 1);
+});
+
 test('a full batch, other ready work, a drain, or a window of zero: no waiting', () => {
   const expectant = (change: Partial<SchedulerOptions> = {}): Scheduler<Work> => {
     const scheduler = make({ maxWaitMs: 5, ...change });

@@ -147,12 +147,17 @@ export class FakeExecutor implements Executor {
 
   /** The worker is lost: running batches reject, nothing is resident, and it restarts until `recover`. */
   crash(): void {
+    this.reset();
+    this.become('restarting');
+  }
+
+  /** The same with a worker that is back before anybody sees it gone. */
+  reset(): void {
     this.attached.clear();
     for (const { reject } of this.#running.splice(0)) {
       reject(new PapillonError('ENGINE_RESTARTED', 'the engine worker was lost while this request ran'));
     }
     for (const listener of this.#resetListeners) listener();
-    this.become('restarting');
   }
 
   recover(): void {
