@@ -43,7 +43,7 @@ const packageRules = Object.entries(ONLY_IMPORTER).map(([name, part]) => ({
   name: `only-${part}-imports-${name.replace(/\W+/g, '-')}`,
   severity: 'error',
   from: { path: '^src/', pathNot: placeOf(part) },
-  to: { path: `^node_modules/${name}/` },
+  to: { path: `(?:^|/)node_modules/${name}/` },
 }));
 
 module.exports = {
