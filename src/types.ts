@@ -69,10 +69,11 @@ export interface BaseModule {
   /** Torch path as the graph names it, `bert.encoder.layer.0.attention.self.query`. */
   readonly name: string;
   /**
-   * `linear`: rotation, scale, bias and weight apply. `normalization`: only its bias can be replaced.
+   * `linear`: rotation, scale, bias and weight apply. `convolution`: the same, merged into its weight, so one
+   * adapter a batch. `normalization`: only its bias can be replaced.
    */
-  readonly kind: 'linear' | 'normalization';
-  /** Linear: input width d. Normalization: its width. */
+  readonly kind: 'linear' | 'convolution' | 'normalization';
+  /** Linear: input width d. Convolution: channels × kernel height × width. Normalization: its width. */
   readonly inFeatures: number;
   /** Linear: output width n. Normalization: its width. */
   readonly outFeatures: number;

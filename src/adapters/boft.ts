@@ -1,4 +1,4 @@
-/** PEFT's BOFT parameters: `boft_R` [m, D, b, b] and `boft_s` [out, 1]. A saved `boft_P` is ignored. */
+/** PEFT's BOFT parameters: `boft_R` [m, D, b, b] and `boft_s` [out, 1] ([1, out] of a convolution). A saved `boft_P` is ignored. */
 import { PapillonError } from '../errors.js';
 import { blockProduct, cayley, isButterfly, isSymmetric, productBlockSize } from '../math/index.js';
 import type { BoftConfig } from './peft-config.js';
@@ -22,7 +22,7 @@ export function planBoft(config: BoftConfig, group: ModuleTensors, base: ModuleS
   const scale = requireTensor(tensors, name, 'boft_s');
   const [m, D, b] = butterflyShape(tensor, base.inFeatures);
   checkConfig(config, tensor, D, b);
-  expectShape(scale, [base.outFeatures, 1]);
+  expectShape(scale, base.kind === 'convolution' ? [1, base.outFeatures] : [base.outFeatures, 1]);
   return {
     scale,
     rotation: {

@@ -122,7 +122,7 @@ function planModule(config: PeftConfig, group: ModuleTensors, base: ModuleShape)
       throw unknownTensor(stray.name, `PEFT would read "${name}.base_layer.${plain}" for a module it rotates`);
     }
   }
-  if (base.kind !== 'linear') {
+  if (base.kind === 'normalization') {
     const refused = [...tensors].find(([key]) => key !== 'bias');
     if (refused !== undefined) {
       throw new PapillonError(
@@ -133,6 +133,12 @@ function planModule(config: PeftConfig, group: ModuleTensors, base: ModuleShape)
   }
   const bias = tensors.get(`${own}bias`) ?? null;
   const weight = tensors.get(`${own}weight`) ?? null;
+  if (weight !== null && base.kind === 'convolution') {
+    throw new PapillonError(
+      'ADAPTER_PART_UNSUPPORTED',
+      `Tensor "${weight.name}" replaces a convolution's weight; only linear modules' weights can be replaced.`,
+    );
+  }
   if (bias !== null) expectShape(bias, [base.outFeatures]);
   if (weight !== null) expectShape(weight, [base.outFeatures, base.inFeatures]);
   if (!adapted) return { base, rotation: null, scale: null, bias, weight };

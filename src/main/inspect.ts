@@ -111,7 +111,7 @@ function describeTensor(spec: ModelDescription['inputs'][number]): string {
 async function inspectModel(path: string, options: InspectOptions): Promise<Report> {
   return withBase(path, options, (executor) => {
     const { model, lost, inseparable, probeError } = executor.opened;
-    const linear = model.modules.filter((module) => module.kind === 'linear');
+    const linear = model.modules.filter((module) => module.kind !== 'normalization');
     const cost = linear.reduce((sum, module) => sum + layerCost(module), 0);
     const alone = new Set(inseparable);
     const data = {
@@ -169,12 +169,12 @@ async function inspectAdapterFolder(folder: string, options: InspectOptions): Pr
     const rows = adapter.operands.map((operands) => {
       const module = modules.get(operands.module);
       const added = module ? operandCost(module, operands) : 0;
-      const share = module && module.kind === 'linear' ? (100 * added) / layerCost(module) : 0;
+      const share = module && module.kind !== 'normalization' ? (100 * added) / layerCost(module) : 0;
       return { operands, added, share };
     });
     const total = rows.reduce((sum, row) => sum + row.added, 0);
     const base = model.modules
-      .filter((m) => m.kind === 'linear')
+      .filter((m) => m.kind !== 'normalization')
       .reduce((sum, module) => sum + layerCost(module), 0);
     const data = {
       id: basename(full),

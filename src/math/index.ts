@@ -6,4 +6,5 @@ export { cayley, isSymmetric } from './cayley.js';
 export { blockProduct, butterflyPermutation, isButterfly, productBlockSize } from './butterfly.js';
 export { embedBlocks, orthogonalityResidual, rotateRows } from './blocks.js';
 export { bfloat16ToFloat32, float16ToFloat32, float16ToNumber } from './half.js';
+export { mergeWeight } from './merge.js';
 export { polynomial, unpackSkew } from './neumann.js';

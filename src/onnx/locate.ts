@@ -3,6 +3,7 @@
  * weights, but a MatMul or Gemm that survives still computes the value that the export named.
  */
 import { GraphIndex } from './graph.js';
+import { tensorDims } from './model.js';
 import type { OnnxModel } from './model.js';
 import type { GraphModule } from './modules.js';
 
@@ -15,12 +16,19 @@ export interface Site {
   readonly input: string;
   readonly inFeatures: number;
   readonly outFeatures: number;
+  /** A convolution's kernel shape [n, c, kh, kw], else null. */
+  readonly kernel: readonly number[] | null;
 }
 
 export interface Located {
   readonly sites: readonly Site[];
   /** Modules that the optimiser swallowed: they cannot be adapted in this graph. */
   readonly lost: readonly string[];
+}
+
+function isComputedBy(kind: GraphModule['kind'], opType: string): boolean {
+  if (kind === 'linear') return opType === 'MatMul' || opType === 'Gemm';
+  return kind === 'normalization' || opType === 'Conv';
 }
 
 export function locateSites(optimised: OnnxModel, modules: readonly GraphModule[]): Located {
@@ -32,11 +40,13 @@ export function locateSites(optimised: OnnxModel, modules: readonly GraphModule[
     for (const value of module.values) {
       const node = index.producers.get(value);
       if (!node) continue;
-      const isProduct = node.opType === 'MatMul' || node.opType === 'Gemm';
-      const input = module.kind === 'linear' ? node.input[0] : value;
-      if ((module.kind === 'linear' && !isProduct) || input === undefined) continue;
+      const input = module.kind === 'normalization' ? value : node.input[0];
+      if (!isComputedBy(module.kind, node.opType) || input === undefined) continue;
       const { kind, inFeatures, outFeatures, name } = module;
-      found.push({ module: name, kind, value, input, inFeatures, outFeatures });
+      const weight = kind === 'convolution' && node.input[1] ? index.constant(node.input[1]) : undefined;
+      const kernel = weight ? tensorDims(weight) : null;
+      if (kind === 'convolution' && kernel?.length !== 4) continue;
+      found.push({ module: name, kind, value, input, inFeatures, outFeatures, kernel });
     }
     // Part of a module's uses would be a different function: all or none.
     if (found.length === module.values.length) sites.push(...found);

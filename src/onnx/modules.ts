@@ -1,6 +1,6 @@
 /**
- * Finds the layers of a graph that adapters can name: linear layers (MatMul or Gemm with a constant weight) and
- * other modules with a bias of their own (normalizations), each with its torch path.
+ * Finds the layers of a graph that adapters can name: linear layers (MatMul or Gemm with a constant weight), 2-D
+ * convolutions, and other modules with a bias of their own (normalizations), each with its torch path.
  *
  * Works on the model as exported; `locate.ts` follows what is found here into ONNX Runtime's optimised graph.
  */
@@ -13,7 +13,7 @@ import { moduleFromParameter, moduleFromPath, moduleFromScopes, withoutUseSuffix
 export interface GraphModule {
   /** Torch path. */
   readonly name: string;
-  readonly kind: 'linear' | 'normalization';
+  readonly kind: 'linear' | 'convolution' | 'normalization';
   readonly inFeatures: number;
   readonly outFeatures: number;
   /** Names of the values that its uses compute: a product before the bias, or a normalization's result. */
@@ -83,6 +83,27 @@ function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefi
   };
 }
 
+/** A 2-D convolution without groups; its weight is seen as [out, in·kh·kw]. */
+function convolutionCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
+  const [, weightName, biasName] = node.input;
+  const value = node.output[0];
+  const tensor = weightName === undefined ? undefined : index.constant(weightName);
+  if (value === undefined || tensor?.dims.length !== 4 || intAttribute(node, 'group', 1) !== 1)
+    return undefined;
+  const [outFeatures = 0, channels = 0, height = 0, width = 0] = tensorDims(tensor);
+  const name = moduleFromScopes(node) ?? moduleFromPath(node.name) ?? moduleFromParameter(tensor.name);
+  if (name === undefined) return undefined;
+  return {
+    name,
+    kind: 'convolution',
+    inFeatures: channels * height * width,
+    outFeatures,
+    value,
+    biasTensor: biasName ? index.constant(biasName) : undefined,
+    weight: { tensor, storedOutIn: true },
+  };
+}
+
 /** LayerNormalization, or the last Add of a decomposed one: `value + constant vector`, in a module of its own. */
 function normalizationCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
   const value = node.output[0];
@@ -136,7 +157,7 @@ function withoutSuffixes(name: string): string[] {
 
 function sameParameters(a: Candidate, b: Candidate): boolean {
   if (a.kind !== b.kind || a.outFeatures !== b.outFeatures) return false;
-  return a.kind === 'linear' ? a.weight?.tensor === b.weight?.tensor : a.biasTensor === b.biasTensor;
+  return a.kind === 'normalization' ? a.biasTensor === b.biasTensor : a.weight?.tensor === b.weight?.tensor;
 }
 
 /** The modules of a model in graph order; several uses of one module are one entry with several values. */
@@ -144,8 +165,12 @@ export function findModules(model: OnnxModel): GraphModule[] {
   const index = new GraphIndex(model.graph);
   const linear: Candidate[] = [];
   for (const node of model.graph.node) {
-    if (node.opType !== 'MatMul' && node.opType !== 'Gemm') continue;
-    const candidate = linearCandidate(index, node);
+    const isProduct = node.opType === 'MatMul' || node.opType === 'Gemm';
+    const candidate = isProduct
+      ? linearCandidate(index, node)
+      : node.opType === 'Conv'
+        ? convolutionCandidate(index, node)
+        : undefined;
     if (candidate) linear.push(candidate);
   }
   const linearNames = new Set(linear.map((candidate) => candidate.name));

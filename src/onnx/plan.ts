@@ -7,6 +7,7 @@ import type { OperandKind, ShapedSite, SiteEdit } from './passes/edit.js';
 import { insertRotation } from './passes/insert-rotation.js';
 import { insertScale } from './passes/insert-scale.js';
 import { insertShift } from './passes/insert-shift.js';
+import { replaceKernel } from './passes/replace-kernel.js';
 import { replaceWeight } from './passes/replace-weight.js';
 import { splitGemm } from './passes/split-gemm.js';
 
@@ -25,12 +26,14 @@ function editSite(
 ): NodeProto[] {
   const edit: SiteEdit = { site, plan, before: [], node, after: [], current: site.value };
   if (kinds.has('rotation')) insertRotation(edit);
-  if (kinds.has('scale') || kinds.has('shift') || kinds.has('weight')) {
+  const isConvolution = site.kind === 'convolution';
+  if (isConvolution && kinds.has('weight')) replaceKernel(edit);
+  if (kinds.has('scale') || kinds.has('shift') || (kinds.has('weight') && !isConvolution)) {
     edit.current = `papillon:${site.value}:product`;
     const slot = node.output.indexOf(site.value);
     node.output[slot] = edit.current;
     const addBias = splitGemm(edit);
-    if (kinds.has('weight')) replaceWeight(edit);
+    if (kinds.has('weight') && !isConvolution) replaceWeight(edit);
     if (kinds.has('scale')) insertScale(edit);
     if (kinds.has('shift')) insertShift(edit);
     addBias();

@@ -27,6 +27,7 @@ function readWeight(base: CompiledBase, module: string): Float32Array {
       `the weight of '${module}' is not float32: it cannot be replaced`,
     );
   }
+  if (node.opType === 'Conv') return values;
   if (node.opType === 'Gemm' && intAttribute(node, 'transB', 0) === 1) return values;
   const [rows = 0, columns = 0] = tensorDims(tensor);
   const transposed = new Float32Array(values.length);

@@ -164,7 +164,7 @@ async function compile(
     return {
       ...site,
       rank: value?.rank ?? 3,
-      separable: (input?.separable ?? false) && (value?.separable ?? false),
+      separable: site.kind !== 'convolution' && (input?.separable ?? false) && (value?.separable ?? false),
     };
   });
   const servable = new Set(sites.map((site) => site.module));

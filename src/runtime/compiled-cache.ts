@@ -22,7 +22,7 @@ import { RUNTIME_VERSION } from './session.js';
 import type { Provider } from './session.js';
 
 /** Raised whenever what the cache holds changes its meaning. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** Hex sha256 over files' names and bytes, first 16 characters. */
 async function digestFiles(paths: readonly string[], names: readonly string[]): Promise<string> {

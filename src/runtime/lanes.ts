@@ -2,7 +2,7 @@
  * Assembles the operands of a plan for the lanes of a batch, and keeps what it assembled: a lane whose adapter did
  * not change since the last batch of its kind costs nothing.
  */
-import { embedBlocks } from '../math/index.js';
+import { embedBlocks, mergeWeight } from '../math/index.js';
 import type { OperandKind } from '../onnx/plan.js';
 import type { AdapterOperands, ModuleOperands } from '../types.js';
 
@@ -14,6 +14,8 @@ export interface OperandSlot {
   readonly kind: OperandKind;
   readonly inFeatures: number;
   readonly outFeatures: number;
+  /** The weight operand takes the adapter's rotation and scale merged (convolutions). */
+  readonly merged: boolean;
 }
 
 /** The values of operands that an adapter leaves to the base. */
@@ -188,6 +190,11 @@ export class LaneAssembler {
     return lane;
   }
 
+  private merge(slot: OperandSlot, { rotation, scale }: ModuleOperands): Float32Array {
+    const blocks = rotation ? { size: rotation.blockSize, data: rotation.blocks } : null;
+    return mergeWeight(this.base.weight(slot.module), slot.outFeatures, blocks, scale ?? null);
+  }
+
   private operand(slot: OperandSlot, own: ModuleOperands | undefined, sizes: BlockSizes): Float32Array {
     const { inFeatures: d, outFeatures: n } = slot;
     switch (slot.kind) {
@@ -206,6 +213,7 @@ export class LaneAssembler {
         return own.bias.map((value, i) => value - (frozen?.[i] ?? 0));
       }
       case 'weight':
+        if (slot.merged && own) return this.merge(slot, own);
         return own?.weight ?? this.neutral.get(`weight:${slot.module}`, () => this.base.weight(slot.module));
     }
   }

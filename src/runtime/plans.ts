@@ -11,7 +11,7 @@ import { encodeModel, openModel } from '../onnx/model.js';
 import type { OnnxModel } from '../onnx/model.js';
 import { compilePlan, operandInput } from '../onnx/plan.js';
 import type { OperandKind } from '../onnx/plan.js';
-import type { AdapterOperands } from '../types.js';
+import type { AdapterOperands, BaseModule } from '../types.js';
 import type { CompiledBase } from './base.js';
 import { LaneAssembler } from './lanes.js';
 import type { BaseOperands, OperandSlot } from './lanes.js';
@@ -37,12 +37,19 @@ export interface PlanEvents {
 const MAX_PLANS = 8;
 const KINDS: readonly OperandKind[] = ['rotation', 'scale', 'shift', 'weight'];
 
-function needsOf(adapter: AdapterOperands): Needs {
+function needsOf(
+  adapter: AdapterOperands,
+  kindOf: (module: string) => BaseModule['kind'] | undefined,
+): Needs {
   const needs = new Map<string, Set<OperandKind>>();
   for (const module of adapter.modules) {
     const kinds = new Set<OperandKind>();
-    if (module.rotation) kinds.add('rotation');
-    if (module.scale) kinds.add('scale');
+    if (kindOf(module.module) === 'convolution') {
+      if (module.rotation || module.scale) kinds.add('weight');
+    } else {
+      if (module.rotation) kinds.add('rotation');
+      if (module.scale) kinds.add('scale');
+    }
     if (module.bias) kinds.add('shift');
     if (module.weight) kinds.add('weight');
     if (kinds.size > 0) needs.set(module.module, kinds);
@@ -75,6 +82,7 @@ export class PlanStore {
   private readonly needs = new Map<string, Needs>();
   private general: Needs = new Map();
   private graph: OnnxModel | undefined;
+  private readonly modules: ReadonlyMap<string, BaseModule>;
 
   constructor(
     private readonly base: CompiledBase,
@@ -82,11 +90,13 @@ export class PlanStore {
     private readonly operands: BaseOperands,
     private readonly adapters: ReadonlyMap<string, AdapterOperands>,
     private readonly events: PlanEvents,
-  ) {}
+  ) {
+    this.modules = new Map(base.description.modules.map((module) => [module.name, module]));
+  }
 
   /** Takes note of a newly resident adapter. */
   admit(adapter: AdapterOperands): void {
-    const needs = needsOf(adapter);
+    const needs = needsOf(adapter, (name) => this.modules.get(name)?.kind);
     this.needs.set(adapter.key, needs);
     this.general = union([this.general, needs]);
   }
@@ -169,16 +179,16 @@ export class PlanStore {
   }
 
   private slots(needs: Needs, inputs: ReadonlySet<string>): OperandSlot[] {
-    const modules = new Map(this.base.description.modules.map((module) => [module.name, module]));
     const slots: OperandSlot[] = [];
     for (const [name, kinds] of needs) {
-      const module = modules.get(name);
+      const module = this.modules.get(name);
       if (!module) throw new PapillonError('ADAPTER_MODULE_UNKNOWN', `the base has no module '${name}'`);
       for (const kind of kinds) {
         const input = operandInput(kind, name);
         if (!inputs.has(input)) continue;
         const { inFeatures, outFeatures } = module;
-        slots.push({ name: input, module: name, kind, inFeatures, outFeatures });
+        const merged = module.kind === 'convolution';
+        slots.push({ name: input, module: name, kind, inFeatures, outFeatures, merged });
       }
     }
     return slots;

@@ -84,6 +84,12 @@ const SITE_SWALLOWING_FUSIONS = [
 ];
 /** Further fusions switched off when sites were lost with the list above alone. */
 const OTHER_FUSIONS = [
+  'NchwcTransformer',
+  'ConvActivationFusion',
+  'ConvAddFusion',
+  'ConvAddActivationFusion',
+  'ConvMulFusion',
+  'ConvBNFusion',
   'MatMulScaleFusion',
   'MatmulTransposeFusion',
   'MatMulTransposeFusion',
