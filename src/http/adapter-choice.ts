@@ -18,11 +18,11 @@ export interface AdapterMentions {
  */
 export function chooseAdapter(engine: ServingEngine, mentions: AdapterMentions): string | null {
   const named = [mentions.name, mentions.parameter, ...headerMentions(mentions.header)].filter(
-    (mention): mention is string => mention != null && mention !== engine.model.id,
+    (mention): mention is string => typeof mention === 'string' && mention !== engine.model.id,
   );
-  const [first, ...others] = named;
+  const first = named.at(0);
   if (first === undefined) return null;
-  const other = others.find((mention) => mention !== first);
+  const other = named.find((mention) => mention !== first);
   if (other !== undefined) {
     throw new PapillonError(
       'CONFLICTING_ADAPTERS',

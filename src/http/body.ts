@@ -36,7 +36,10 @@ export class BodyReader {
   bytes(req: Request, res: Response): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       this.#read(req, res, (error: unknown) => {
-        if (error !== undefined) reject(error instanceof Error ? error : new Error(String(error)));
+        if (error !== undefined) {
+          reject(error instanceof Error ? error : new Error('The body could not be read'));
+          return;
+        }
         const body: unknown = req.body;
         resolve(Buffer.isBuffer(body) ? body : Buffer.alloc(0));
       });

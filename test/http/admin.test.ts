@@ -21,8 +21,8 @@ test('refused: changes without a configured admin token, or with another one', a
   const off = createTestApp();
   const on = createTestApp({ adminToken: TOKEN });
   for (const [method, path] of MUTATIONS) {
-    const forbidden = await request(off.app)
-      [method](path)
+    const attempt = request(off.app);
+    const forbidden = await attempt[method](path)
       .set(...ADMIN)
       .send({});
     assert.equal(forbidden.status, 403, path);
@@ -148,8 +148,8 @@ test('refused: changes that make no sense', async () => {
     ['put', 'base', '{}', 422],
   ];
   for (const [method, id, body, status] of cases) {
-    const answer = await request(app)
-      [method](`/v1/adapters/${id}`)
+    const attempt = request(app);
+    const answer = await attempt[method](`/v1/adapters/${id}`)
       .set(...ADMIN)
       .set('Content-Type', 'application/json')
       .send(body);

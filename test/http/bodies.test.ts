@@ -16,7 +16,7 @@ function messageOf(path: string, body: unknown): string {
   }
   const fields = error as Record<string, unknown>;
   assert.deepEqual(Object.keys(fields).sort(), ['code', 'message', 'param', 'type']);
-  return fields['message'] as string;
+  return fields.message as string;
 }
 
 test('refused in the protocol’s own shape: invalid JSON, none at all', async () => {
@@ -126,7 +126,7 @@ test('refused: unknown paths, broken paths and other methods', async () => {
   for (const [method, path, allow] of cases) {
     const answer = await request(app)[method](path);
     assert.equal(answer.status, 405);
-    assert.equal(answer.headers['allow'], allow);
+    assert.equal(answer.headers.allow, allow);
     messageOf(path, answer.body);
   }
 });
@@ -138,5 +138,5 @@ test('HEAD and OPTIONS are answered', async () => {
   assert.equal(head.text, undefined);
   const options = await request(app).options(INFER);
   assert.equal(options.status, 204);
-  assert.equal(options.headers['allow'], 'POST, OPTIONS');
+  assert.equal(options.headers.allow, 'POST, OPTIONS');
 });

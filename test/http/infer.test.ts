@@ -224,8 +224,8 @@ test('what no one expected is told to the log alone', async () => {
   assert.equal(answer.status, 500);
   assert.deepEqual(answer.body, { error: 'Internal error' });
   const line = logger.lines.find(({ level }) => level === 'error');
-  assert.equal(line?.fields['requestId'], 'r-1');
-  assert.equal(line.fields['err'], engine.failure);
+  assert.equal(line?.fields.requestId, 'r-1');
+  assert.equal(line.fields.err, engine.failure);
 });
 
 test('deadlines: the sooner of parameter and header, from the arrival of the request', async () => {

@@ -3,6 +3,7 @@ import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import request from 'supertest';
+import { answerWhileStarting } from '#dist/http/index.js';
 import { createTestApp, ECHO_BODY } from './support/app.js';
 import type { TestApp } from './support/app.js';
 
@@ -28,6 +29,21 @@ test('readiness says why not, liveness stays', async () => {
   engine.ready = true;
   lifecycle.beginDrain();
   assert.equal(await reasonOf(), 'draining');
+});
+
+test('while the base is being opened: alive, not ready, in each protocol’s shape', async () => {
+  const app = createServer(answerWhileStarting);
+  assert.equal((await request(app).get('/healthz')).status, 200);
+  assert.deepEqual((await request(app).get('/v2/health/live')).body, { live: true });
+  const readiness = await request(app).get('/readyz?verbose');
+  assert.equal(readiness.status, 503);
+  assert.deepEqual(readiness.body, { status: 'not ready', reason: 'starting' });
+  const infer = await request(app).post('/v2/models/base/infer').send(ECHO_BODY);
+  assert.equal(infer.status, 503);
+  assert.equal(infer.headers['retry-after'], '1');
+  assert.match((infer.body as { error: string }).error, /being opened/);
+  const models = await request(app).get('/v1/models');
+  assert.equal((models.body as { error: { code: string } }).error.code, 'NOT_READY');
 });
 
 test('refused: new work while draining', async () => {
@@ -131,7 +147,7 @@ test('a client that hangs up aborts its request', async () => {
   assert.equal(observations[0]?.outcome, 'CLIENT_CLOSED');
   assert.equal(observations[0]?.status, 499);
   assert.deepEqual(
-    logger.lines.map(({ level, fields }) => [level, fields['adapter']]),
+    logger.lines.map(({ level, fields }) => [level, fields.adapter]),
     [['info', 'acme']],
   );
 });

@@ -126,7 +126,7 @@ test('refused: a port that is taken', async () => {
     (error) =>
       error instanceof PapillonError &&
       error.code === 'CONFIG_INVALID' &&
-      /already in use/.test(error.message),
+      error.message.includes('already in use'),
   );
   await server.drain(GRACE_MS);
 });

@@ -4,11 +4,11 @@ import type { Datatype, NumericArray } from '../../types.js';
 
 export type NumericDatatype = Exclude<Datatype, 'BYTES'>;
 
-export type NumericArrayConstructor = {
+export interface NumericArrayConstructor {
   new (length: number): NumericArray;
   new (buffer: ArrayBuffer, byteOffset: number, length: number): NumericArray;
   readonly BYTES_PER_ELEMENT: number;
-};
+}
 
 const CONSTRUCTORS: Readonly<Record<NumericDatatype, NumericArrayConstructor>> = {
   BOOL: Uint8Array,

@@ -59,38 +59,37 @@ function decodeNamed(
   limits: OpenInferenceLimits,
 ): TensorMap {
   const specs = new Map(model.inputs.map((spec) => [spec.name, spec]));
-  const given = new Set(headers.map((header) => header.name));
-  const unknown = headers.find((header) => !specs.has(header.name));
-  if (unknown !== undefined) {
-    throw new PapillonError(
-      'UNKNOWN_INPUT',
-      `Input ${quote(unknown.name)} is not one of the model's: ${nameList(model.inputs)}`,
-    );
-  }
-  const missing = model.inputs.find((spec) => !given.has(spec.name));
+  // Everything is checked before the first element is read.
+  const checked = headers.map((header) => {
+    const spec = specs.get(header.name);
+    if (spec === undefined) {
+      throw new PapillonError(
+        'UNKNOWN_INPUT',
+        `Input ${quote(header.name)} is not one of the model's: ${nameList(model.inputs)}`,
+      );
+    }
+    checkDatatype(header, spec);
+    checkShape(header, spec);
+    return { header, count: countElements(header, bodyBytes, limits) };
+  });
+  const given = new Set(headers.map(({ name }) => name));
+  const missing = model.inputs.find(({ name }) => !given.has(name));
   if (missing !== undefined) {
     throw new PapillonError(
       'MISSING_INPUT',
       `Input ${quote(missing.name)} is missing; the model takes: ${nameList(model.inputs)}`,
     );
   }
-  const counts = headers.map((header) => {
-    const spec = specs.get(header.name) as TensorSpec;
-    checkDatatype(header, spec);
-    checkShape(header, spec);
-    return countElements(header, bodyBytes, limits);
-  });
-  return new Map(
-    headers.map((header, index): [string, Tensor] => {
-      const { name, datatype, shape, content } = header;
-      const count = counts[index] ?? 0;
-      const data =
-        'bytes' in content
-          ? decodeBinaryData(header, count, content.bytes)
-          : decodeJsonData(header, count, content.json);
-      return [name, Object.freeze({ datatype, shape, data })];
-    }),
-  );
+  return new Map(checked.map(({ header, count }) => [header.name, decodeTensor(header, count)]));
+}
+
+function decodeTensor(header: InputHeader, count: number): Tensor {
+  const { datatype, shape, content } = header;
+  const data =
+    'bytes' in content
+      ? decodeBinaryData(header, count, content.bytes)
+      : decodeJsonData(header, count, content.json);
+  return Object.freeze({ datatype, shape, data });
 }
 
 /** A raw BYTES tensor is one element, the body as it is. */
@@ -136,11 +135,11 @@ function deduceShape(
 
 /** A raw request names nothing: its body is the only input. */
 function decodeRaw(raw: RawInput, model: ModelDescription, limits: OpenInferenceLimits): TensorMap {
-  const [spec, ...others] = model.inputs;
-  if (spec === undefined || others.length > 0) {
+  const spec = model.inputs.at(0);
+  if (spec === undefined || model.inputs.length > 1) {
     throw new PapillonError(
       'INVALID_REQUEST',
-      `A raw request (Inference-Header-Content-Length: 0) suits models with one input; this one takes: ` +
+      'A raw request (Inference-Header-Content-Length: 0) suits models with one input; this one takes: ' +
         nameList(model.inputs),
     );
   }

@@ -19,7 +19,7 @@ function nounFor(value: JsonValue | undefined): string {
   if (Array.isArray(value)) return 'a list';
   if (value === null) return 'null';
   if (typeof value === 'object') return 'an object';
-  return typeof value === 'string' ? 'a string' : `${String(value)}`;
+  return typeof value === 'string' ? 'a string' : String(value);
 }
 
 function wrongElement(
@@ -44,7 +44,7 @@ function outOfRange(
   name: string,
   index: number,
   datatype: Datatype,
-  value: JsonValue | undefined,
+  value: number | bigint | string,
 ): PapillonError {
   return new PapillonError(
     'VALUE_OUT_OF_RANGE',
@@ -112,7 +112,7 @@ function floatSink(name: string, datatype: 'FP16' | 'FP32' | 'FP64', count: numb
       if (typeof number !== 'number') throw wrongElement(name, index, 'a number', value);
       data[index] = half ? toHalfBits(number) : number;
       const fits = half ? Math.abs(number) < 65520 : Number.isFinite(data[index]);
-      if (!fits) throw outOfRange(name, index, datatype, value);
+      if (!fits) throw outOfRange(name, index, datatype, number);
     },
   };
 }

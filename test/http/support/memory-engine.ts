@@ -91,13 +91,9 @@ export class MemoryAdapters implements AdapterSource {
     return Promise.resolve(info);
   }
 
-  unload(id: string): Promise<void> {
-    try {
-      this.infos.set(id, { ...this.#require(id), state: 'unloaded' });
-      return Promise.resolve();
-    } catch (error) {
-      return Promise.reject(error as PapillonError);
-    }
+  async unload(id: string): Promise<void> {
+    await Promise.resolve();
+    this.infos.set(id, { ...this.#require(id), state: 'unloaded' });
   }
 
   configure(id: string, change: Partial<AdapterInfo>): Promise<AdapterInfo> {

@@ -72,7 +72,7 @@ test('every numeric type at every alignment, owning its bytes', () => {
       const [body, jsonBytes] = binaryBody({ id: '.'.repeat(pad), inputs }, bytesOf(array));
       const data = decode(modelTaking(datatype), body, jsonBytes).get('x')?.data;
       assert.deepEqual(data, array, datatype);
-      assert.equal((data as NumericArray).buffer.byteLength, array.byteLength);
+      assert.equal(data.buffer.byteLength, array.byteLength);
     }
   }
 });
