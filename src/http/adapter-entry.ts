@@ -1,6 +1,10 @@
 /** Owns how `GET /v1/adapters` writes an adapter. Pure. */
 import type { AdapterInfo } from '../types.js';
 
+function toSeconds(milliseconds: number): number {
+  return Math.round(milliseconds) / 1000;
+}
+
 /** Times are seconds since 1970. A list tells how many modules are adapted, an entry by itself also which. */
 export function encodeAdapterSummary(adapter: AdapterInfo): object {
   return {
@@ -16,8 +20,8 @@ export function encodeAdapterSummary(adapter: AdapterInfo): object {
     bytes: adapter.bytes,
     orthogonality_residual: adapter.orthogonalityResidual,
     requests: adapter.requests,
-    last_used_at: adapter.lastUsedAt === null ? null : adapter.lastUsedAt / 1000,
-    added_at: adapter.addedAt / 1000,
+    last_used_at: adapter.lastUsedAt === null ? null : toSeconds(adapter.lastUsedAt),
+    added_at: toSeconds(adapter.addedAt),
     error: adapter.error,
   };
 }

@@ -62,12 +62,17 @@ export class RequestTrace {
         : {
             version: served.version,
             rows: served.rows,
-            queueMs: served.queueMs,
-            inferenceMs: served.inferenceMs,
+            queueMs: roundMs(served.queueMs),
+            inferenceMs: roundMs(served.inferenceMs),
           }),
-      totalMs,
+      totalMs: roundMs(totalMs),
     };
   }
+}
+
+/** Milliseconds to three places: a log needs no more. */
+function roundMs(milliseconds: number): number {
+  return Math.round(milliseconds * 1000) / 1000;
 }
 
 const traces = new WeakMap<Response, RequestTrace>();

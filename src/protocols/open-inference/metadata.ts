@@ -79,7 +79,7 @@ export function encodeStatistics(statistics: readonly ModelStatistics[]): object
     model_stats: statistics.map((model) => ({
       name: model.name,
       version: model.version ?? '',
-      last_inference: model.lastInference,
+      last_inference: Math.round(model.lastInference),
       inference_count: model.inferenceCount,
       execution_count: model.executionCount,
       inference_stats: {
