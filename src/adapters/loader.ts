@@ -101,8 +101,8 @@ export class AdapterLoader {
       this.#next();
     });
     // An uncaught error (out of memory, say) is followed by the exit.
-    worker.on('error', (cause) => this.#lost(worker, cause));
-    worker.on('exit', () => this.#lost(worker));
+    worker.on('error', (cause) => { this.#lost(worker, cause); });
+    worker.on('exit', () => { this.#lost(worker); });
     return worker;
   }
 

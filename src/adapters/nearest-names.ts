@@ -19,9 +19,14 @@ export function nearestNames(
   return found.slice(0, count).map(({ name }) => name);
 }
 
-/** Levenshtein distance, or `limit + 1` as soon as it is known to be greater. Cost O(limit · length). */
-function editDistance(a: string, b: string, limit: number): number {
-  if (Math.abs(a.length - b.length) > limit) return limit + 1;
+/** Levenshtein distance, or something greater than `limit` as soon as it is known to be. Cost O(limit · length). */
+function editDistance(first: string, second: string, limit: number): number {
+  if (Math.abs(first.length - second.length) > limit) return limit + 1;
+  // Names share long beginnings, which cost nothing this way.
+  let same = 0;
+  while (same < first.length && first[same] === second[same]) same++;
+  const a = first.slice(same);
+  const b = second.slice(same);
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const from = Math.max(1, i - limit);

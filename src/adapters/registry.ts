@@ -51,6 +51,7 @@ export class AdapterRegistry implements AdapterSource {
   readonly #residency: Residency;
   readonly #survey: Survey;
   readonly #watcher: DirectoryWatcher;
+  readonly #refreshes = new Set<Promise<void>>();
   #activeScan: Promise<void> = Promise.resolve();
   #queuedScan: Promise<void> | null = null;
 
@@ -66,9 +67,9 @@ export class AdapterRegistry implements AdapterSource {
     this.#options = options;
     this.#cache = new HostCache({
       maxBytes: options.hostCacheBytes,
-      detach: (key) => executor.detach(key),
+      detach: (key) => { executor.detach(key); },
       onEvicted: () => observer?.cacheEvicted(),
-      onChanged: () => this.#report(),
+      onChanged: () => { this.#report(); },
     });
     this.#residency = new Residency({ root, executor, loader, cache: this.#cache, clock, logger, observer });
     this.#survey = new Survey(loader);
@@ -177,7 +178,8 @@ export class AdapterRegistry implements AdapterSource {
   /** Resolves when everything that is known to need it was looked at and brought up to its files. */
   async settled(): Promise<void> {
     await this.#survey.finished();
-    await Promise.all([...this.#records.values()].map((record) => record.loading?.catch(() => undefined)));
+    await Promise.all(this.#refreshes);
+    await Promise.all([...this.#records.values()].map((record) => record.loading?.catch(() => undefined) ?? Promise.resolve()));
   }
 
   close(): void {
@@ -230,7 +232,8 @@ export class AdapterRegistry implements AdapterSource {
 
   #filesChanged(record: AdapterRecord): void {
     if (this.#isResident(record) || record.loading !== null) {
-      void this.#residency.refresh(record);
+      const refresh = this.#residency.refresh(record).finally(() => this.#refreshes.delete(refresh));
+      this.#refreshes.add(refresh);
     } else {
       record.current = null;
       record.servedFingerprint = null;

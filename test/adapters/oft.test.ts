@@ -25,7 +25,7 @@ function assertBlocks(operands: ModuleOperands | undefined, blocks: readonly Arr
   const want = blocks.flatMap((block) => Array.from(block));
   const got = operands?.rotation?.blocks ?? [];
   assert.equal(got.length, want.length);
-  want.forEach((value, i) => assert.ok(Math.abs(value - got[i]) < 1e-6, `element ${i}`));
+  want.forEach((value, i) => { assert.ok(Math.abs(value - got[i]) < 1e-6, `element ${i}`); });
 }
 
 test('exact Cayley of the packed skew matrices, without a scale', (t) => {

@@ -89,7 +89,7 @@ export function boftConfig(change: object = {}): object {
 /** A fresh directory, removed after the test. */
 export function temporaryDirectory(t: TestContext): string {
   const directory = realpathSync(mkdtempSync(path.join(tmpdir(), 'papillon-')));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  t.after(() => { rmSync(directory, { recursive: true, force: true }); });
   return directory;
 }
 
