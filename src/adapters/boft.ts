@@ -1,4 +1,7 @@
-/** PEFT's BOFT parameters: `boft_R` [m, D, b, b] and `boft_s` [out, 1] ([1, out] of a convolution). A saved `boft_P` is ignored. */
+/**
+ * PEFT's BOFT parameters: `boft_R` [m, D, b, b] and `boft_s` [out, 1] ([1, out] of a convolution). A saved `boft_P`
+ * is ignored.
+ */
 import { PapillonError } from '../errors.js';
 import { blockProduct, cayley, isButterfly, isSymmetric, productBlockSize } from '../math/index.js';
 import type { BoftConfig } from './peft-config.js';

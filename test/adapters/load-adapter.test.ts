@@ -158,6 +158,23 @@ test('the configured factor is not compared: PEFT without its kernel trains m = 
   assert.equal(only(load(t, tensors, config).operands).rotation?.blockSize, 2);
 });
 
+test('a convolution is rotated over its flattened kernel, and its scale lies across', (t) => {
+  const conv: BaseModule = { name: 'conv', kind: 'convolution', inFeatures: 18, outFeatures: 4, bias: null };
+  const values = numbers(2 * 81, 8);
+  const tensors = {
+    'base_model.model.conv.boft_R': { shape: [1, 2, 9, 9], values },
+    'base_model.model.conv.boft_s': { shape: [1, 4], values: [1, 2, 3, 4] },
+  };
+  const { rotation, scale } = only(load(t, tensors, boftConfig(), { modules: [conv] }).operands);
+  assertRotation(rotation, values, 1, 2, 9);
+  assert.deepEqual([...(scale ?? [])], [1, 2, 3, 4]);
+  const weight = { ...tensors, 'base_model.model.conv.base_layer.weight': { shape: [4, 2, 3, 3], values: numbers(72) } };
+  assert.throws(
+    () => load(t, weight, boftConfig(), { modules: [conv] }),
+    refusal('ADAPTER_PART_UNSUPPORTED', 'conv.base_layer.weight'),
+  );
+});
+
 test('the digest depends on both files', (t) => {
   const digests = [
     load(t, queryTensors(1)),

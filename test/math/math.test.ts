@@ -11,6 +11,7 @@ import {
   float16ToNumber,
   isButterfly,
   isSymmetric,
+  mergeWeight,
   orthogonalityResidual,
   polynomial,
   productBlockSize,
@@ -185,4 +186,21 @@ test('16-bit floats widen exactly', () => {
   assert.equal(float16ToNumber(0xfc00), -Infinity);
   assert.ok(Number.isNaN(float16ToNumber(0x7e00)));
   assert.deepEqual([...bfloat16ToFloat32(Uint16Array.of(0x3f80, 0xc040, 0x7f80))], [1, -3, Infinity]);
+});
+
+test('a merged weight does what rotating the input and scaling the output do', () => {
+  const [out, count, e, rows] = [5, 3, 4, 2];
+  const random = (length: number, seed: number) =>
+    Float32Array.from({ length }, (_, i) => Math.sin(seed * (i + 1) * 1.7));
+  const [w, r, s, x] = [random(out * 12, 1), random(count * e * e, 2), random(out, 3), random(rows * 12, 4)];
+  const product = (input: Float32Array, weight: Float32Array, row: number, o: number) =>
+    Array.from({ length: 12 }, (_, i) => input[row * 12 + i] * weight[o * 12 + i]).reduce((a, b) => a + b, 0);
+  const merged = mergeWeight(w, out, { size: e, data: r }, s);
+  const rotated = rotateRows(x, rows, r, count, e);
+  for (let row = 0; row < rows; row++) {
+    for (let o = 0; o < out; o++) {
+      assert.ok(Math.abs(product(x, merged, row, o) - s[o] * product(rotated, w, row, o)) < 1e-4);
+    }
+  }
+  assert.deepEqual(mergeWeight(w, out, null, null), w);
 });
