@@ -62,11 +62,23 @@ export function encodeModel(model: OnnxModel): Uint8Array {
 /** Files that hold a model's weights: itself and those its external data names, by file name. */
 export function weightFiles(model: OnnxModel): string[] {
   const names = new Set<string>();
-  for (const tensor of model.graph.initializer) {
+  collectWeightFiles(model.graph, names);
+  return [...names];
+}
+
+/** Branches and loop bodies are graphs with initializers of their own. */
+function collectWeightFiles(graph: GraphProto, names: Set<string>): void {
+  for (const tensor of graph.initializer) {
     const location = externalEntry(tensor, 'location');
     if (location !== undefined) names.add(location);
   }
-  return [...names];
+  for (const node of graph.node) {
+    for (const { t, g } of node.attribute) {
+      const location = t && externalEntry(t, 'location');
+      if (location !== undefined) names.add(location);
+      if (g) collectWeightFiles(g, names);
+    }
+  }
 }
 
 export function externalEntry(tensor: TensorProto, key: string): string | undefined {
@@ -75,6 +87,24 @@ export function externalEntry(tensor: TensorProto, key: string): string | undefi
 
 export function tensorDims(tensor: TensorProto): number[] {
   return tensor.dims.map(Number);
+}
+
+const ELEMENT_BYTES: Readonly<Record<number, number>> = {
+  [ELEM.FLOAT]: 4,
+  [ELEM.UINT8]: 1,
+  [ELEM.INT8]: 1,
+  [ELEM.INT32]: 4,
+  [ELEM.INT64]: 8,
+  [ELEM.BOOL]: 1,
+  [ELEM.FLOAT16]: 2,
+  [ELEM.DOUBLE]: 8,
+  [ELEM.BFLOAT16]: 2,
+};
+
+/** Bytes that a tensor's shape asks for. */
+function shapeBytes(tensor: TensorProto): number | undefined {
+  const size = ELEMENT_BYTES[tensor.dataType];
+  return size === undefined ? undefined : size * elementCount(tensor);
 }
 
 function elementCount(tensor: TensorProto): number {
@@ -89,11 +119,17 @@ export function tensorBytes(model: OnnxModel, tensor: TensorProto): Uint8Array {
   const offset = Number(externalEntry(tensor, 'offset') ?? 0);
   let fd: number;
   try {
-    const length = Number(externalEntry(tensor, 'length') ?? statSync(path).size - offset);
+    const length = Number(
+      externalEntry(tensor, 'length') ?? shapeBytes(tensor) ?? statSync(path).size - offset,
+    );
     const out = new Uint8Array(length);
     fd = openSync(path, 'r');
     try {
-      if (readSync(fd, out, 0, length, offset) !== length) throw new Error('short read');
+      for (let done = 0; done < length;) {
+        const read = readSync(fd, out, done, Math.min(length - done, 1 << 30), offset + done);
+        if (read === 0) throw new Error('short read');
+        done += read;
+      }
     } finally {
       closeSync(fd);
     }
@@ -105,23 +141,53 @@ export function tensorBytes(model: OnnxModel, tensor: TensorProto): Uint8Array {
   }
 }
 
-/** A buffer of these bytes alone: a Buffer's own slice() would be a view into a larger one. */
-function alignedCopy(bytes: Uint8Array): ArrayBuffer {
-  return new Uint8Array(bytes).buffer;
+/** An aligned copy of whole elements: the bytes may be a view at any place of a larger buffer. */
+function whole(bytes: Uint8Array, elementBytes: number): ArrayBuffer {
+  return new Uint8Array(bytes.subarray(0, bytes.length - (bytes.length % elementBytes))).buffer;
 }
 
-/** A float tensor's values as float32, or null for other element types. */
+/** A float tensor's values as float32, or null for other element types. Throws BASE_UNREADABLE. */
 export function readFloats(model: OnnxModel, tensor: TensorProto): Float32Array | null {
-  const count = elementCount(tensor);
-  if (tensor.dataType === ELEM.FLOAT) {
-    if (tensor.floatData.length > 0) return Float32Array.from(tensor.floatData);
-    return new Float32Array(alignedCopy(tensorBytes(model, tensor)), 0, count);
+  const values = decodeFloats(model, tensor);
+  if (values && values.length !== elementCount(tensor)) {
+    throw new PapillonError('BASE_UNREADABLE', `the weights of '${tensor.name}' do not fill its shape`);
   }
-  if (tensor.dataType === ELEM.DOUBLE) {
-    if (tensor.doubleData.length > 0) return Float32Array.from(tensor.doubleData);
-    return Float32Array.from(new Float64Array(alignedCopy(tensorBytes(model, tensor)), 0, count));
+  return values;
+}
+
+function decodeFloats(model: OnnxModel, tensor: TensorProto): Float32Array | null {
+  switch (tensor.dataType) {
+    case ELEM.FLOAT:
+      if (tensor.floatData.length > 0) return Float32Array.from(tensor.floatData);
+      return new Float32Array(whole(tensorBytes(model, tensor), 4));
+    case ELEM.DOUBLE:
+      if (tensor.doubleData.length > 0) return Float32Array.from(tensor.doubleData);
+      return Float32Array.from(new Float64Array(whole(tensorBytes(model, tensor), 8)));
+    case ELEM.FLOAT16:
+      return Float32Array.from(halves(model, tensor), float16);
+    case ELEM.BFLOAT16: {
+      // bfloat16 is the upper half of a float32.
+      const bits = Uint32Array.from(halves(model, tensor), (half) => half << 16);
+      return new Float32Array(bits.buffer);
+    }
+    default:
+      return null;
   }
-  return null;
+}
+
+/** Bit patterns of 16-bit floats; int32_data holds one each where there are no raw bytes. */
+function halves(model: OnnxModel, tensor: TensorProto): ArrayLike<number> {
+  if (tensor.int32Data.length > 0) return tensor.int32Data;
+  return new Uint16Array(whole(tensorBytes(model, tensor), 2));
+}
+
+function float16(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 export function int64Tensor(name: string, dims: readonly number[], values: readonly number[]): TensorProto {

@@ -5,8 +5,8 @@
  * Works on the model as exported; `locate.ts` follows what is found here into ONNX Runtime's optimised graph.
  */
 import type { NodeProto, TensorProto } from './gen/onnx_pb.js';
-import { GraphIndex, intAttribute } from './graph.js';
-import { ELEM, readFloats, tensorDims } from './model.js';
+import { GraphIndex, floatAttribute, intAttribute } from './graph.js';
+import { readFloats, tensorBytes, tensorDims } from './model.js';
 import type { OnnxModel } from './model.js';
 import { moduleFromParameter, moduleFromPath, moduleFromScopes, withoutUseSuffix } from './module-names.js';
 
@@ -18,7 +18,7 @@ export interface GraphModule {
   readonly outFeatures: number;
   /** Names of the values that its uses compute: a product before the bias, or a normalization's result. */
   readonly values: readonly string[];
-  /** The base's bias [outFeatures], or null. */
+  /** What the base adds behind the product [outFeatures] (Gemm: β·C), or null. */
   readonly bias: Float32Array | null;
   /** The weight's tensor in the exported graph; `transposed` when it is stored as [out, in]. Linear only. */
   readonly weight: { readonly tensor: TensorProto; readonly storedOutIn: boolean } | null;
@@ -31,11 +31,16 @@ interface Candidate {
   readonly outFeatures: number;
   readonly value: string;
   readonly biasTensor: TensorProto | undefined;
+  /** Gemm's β. */
+  readonly biasFactor: number;
   readonly weight: GraphModule['weight'];
 }
 
+/** [size], or [1, …, size]. */
 function isVector(tensor: TensorProto | undefined, size: number): tensor is TensorProto {
-  return tensor !== undefined && tensor.dims.length === 1 && Number(tensor.dims[0]) === size;
+  if (tensor === undefined) return false;
+  const dims = tensorDims(tensor);
+  return dims.at(-1) === size && dims.slice(0, -1).every((dim) => dim === 1);
 }
 
 /** The bias that an Add behind the product adds, with its name in the graph. */
@@ -79,6 +84,7 @@ function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefi
     outFeatures,
     value,
     biasTensor,
+    biasFactor: gemmTensor ? floatAttribute(node, 'beta', 1) : 1,
     weight: { tensor: weight.tensor, storedOutIn },
   };
 }
@@ -100,6 +106,7 @@ function convolutionCandidate(index: GraphIndex, node: NodeProto): Candidate | u
     outFeatures,
     value,
     biasTensor: biasName ? index.constant(biasName) : undefined,
+    biasFactor: 1,
     weight: { tensor, storedOutIn: true },
   };
 }
@@ -122,8 +129,14 @@ function normalizationCandidate(index: GraphIndex, node: NodeProto): Candidate |
     outFeatures: size,
     value,
     biasTensor,
+    biasFactor: 1,
     weight: null,
   };
+}
+
+function readBias(model: OnnxModel, { biasTensor, biasFactor }: Candidate): Float32Array | null {
+  const bias = biasTensor ? readFloats(model, biasTensor) : null;
+  return biasFactor === 1 ? bias : (bias?.map((value) => value * biasFactor) ?? null);
 }
 
 /** `query_1` is the second use of `query` when both read the same weight; `linear_1` may be a name of its own. */
@@ -160,6 +173,19 @@ function sameParameters(a: Candidate, b: Candidate): boolean {
   return a.kind === 'normalization' ? a.biasTensor === b.biasTensor : a.weight?.tensor === b.weight?.tensor;
 }
 
+/**
+ * Whether a later use under the very same name computes the same layer: exporters that fold each use's weight leave
+ * copies of equal bytes.
+ */
+function isSameLayer(model: OnnxModel, a: Candidate, b: Candidate): boolean {
+  if (sameParameters(a, b)) return true;
+  if (a.kind !== 'linear' || b.kind !== 'linear' || !a.weight || !b.weight) return false;
+  if (a.inFeatures !== b.inFeatures || a.outFeatures !== b.outFeatures) return false;
+  if (a.weight.storedOutIn !== b.weight.storedOutIn) return false;
+  if (a.weight.tensor.dataType !== b.weight.tensor.dataType) return false;
+  return Buffer.compare(tensorBytes(model, a.weight.tensor), tensorBytes(model, b.weight.tensor)) === 0;
+}
+
 /** The modules of a model in graph order; several uses of one module are one entry with several values. */
 export function findModules(model: OnnxModel): GraphModule[] {
   const index = new GraphIndex(model.graph);
@@ -186,7 +212,7 @@ export function findModules(model: OnnxModel): GraphModule[] {
   for (const candidate of candidates) {
     const name = names.get(candidate) ?? candidate.name;
     const known = modules.get(name);
-    if (known && sameParameters(known.first, candidate)) known.values.push(candidate.value);
+    if (known && isSameLayer(model, known.first, candidate)) known.values.push(candidate.value);
     else if (!known) modules.set(name, { first: candidate, values: [candidate.value] });
   }
   return [...modules].map(([name, { first, values }]) => ({
@@ -195,10 +221,7 @@ export function findModules(model: OnnxModel): GraphModule[] {
     inFeatures: first.inFeatures,
     outFeatures: first.outFeatures,
     values,
-    bias:
-      first.biasTensor && first.biasTensor.dataType === ELEM.FLOAT
-        ? readFloats(model, first.biasTensor)
-        : null,
+    bias: readBias(model, first),
     weight: first.weight,
   }));
 }

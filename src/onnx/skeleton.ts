@@ -12,6 +12,8 @@ const GRAPH_INITIALIZER = 5;
 const TENSOR_RAW_DATA = 9;
 const TENSOR_EXTERNAL_DATA = 13;
 const TENSOR_DATA_LOCATION = 14;
+/** TensorProto.DataLocation.EXTERNAL */
+const EXTERNAL_LOCATION = 1;
 
 const WIRE_VARINT = 0;
 const WIRE_FIXED64 = 1;
@@ -20,6 +22,11 @@ const WIRE_FIXED32 = 5;
 
 /** Weights from this many bytes on stay in the file; smaller ones (shapes, scalars) are kept in memory. */
 export const EXTERNAL_FROM_BYTES = 128;
+
+/** One system call reads less than 2 GiB. */
+const MAX_READ_BYTES = 1 << 30;
+/** A protobuf message is shorter than 2 GiB: only weights, which are skipped, may lie beyond. */
+const MAX_PART_BYTES = 2 ** 31 - 1;
 
 /** Sequential reader over a file with one buffer; positions are absolute. */
 class FileCursor {
@@ -37,8 +44,7 @@ class FileCursor {
     const index = this.position - this.bufferStart;
     if (index < 0 || index >= this.bufferLength) {
       this.bufferStart = this.position;
-      this.bufferLength = readSync(this.fd, this.buffer, 0, this.buffer.length, this.position);
-      if (this.bufferLength === 0) throw truncated();
+      this.bufferLength = this.read(this.buffer, 0, this.buffer.length, this.position);
     }
     return this.buffer[this.position++ - this.bufferStart] as number;
   }
@@ -60,13 +66,11 @@ class FileCursor {
   }
 
   bytes(length: number): Buffer {
-    if (this.position + length > this.size) throw truncated();
+    if (this.position + length > this.size || length > MAX_PART_BYTES) throw truncated();
     const out = Buffer.allocUnsafe(length);
     let done = 0;
     while (done < length) {
-      const read = readSync(this.fd, out, done, length - done, this.position + done);
-      if (read === 0) throw truncated();
-      done += read;
+      done += this.read(out, done, length - done, this.position + done);
     }
     this.position += length;
     return out;
@@ -76,10 +80,33 @@ class FileCursor {
     if (this.position + length > this.size) throw truncated();
     this.position += length;
   }
+
+  private read(target: Buffer, offset: number, length: number, position: number): number {
+    let read: number;
+    try {
+      read = readSync(this.fd, target, offset, Math.min(length, MAX_READ_BYTES), position);
+    } catch (error) {
+      throw new PapillonError('BASE_UNREADABLE', 'the model file cannot be read: is it a file?', {
+        cause: error,
+      });
+    }
+    if (read === 0) throw truncated();
+    return read;
+  }
 }
 
 function truncated(): PapillonError {
   return new PapillonError('BASE_UNREADABLE', 'the model file is truncated or is not an ONNX file');
+}
+
+/** A message whose last field ran past its own end: its length, or the field's, is wrong. */
+function checkEnd(cursor: FileCursor, end: number): void {
+  if (cursor.position !== end) {
+    throw new PapillonError(
+      'BASE_UNREADABLE',
+      'the model file is not a valid ONNX protobuf (a field is longer than its message)',
+    );
+  }
 }
 
 function encodeVarint(value: number): Buffer {
@@ -141,6 +168,7 @@ function encodeVarintField(cursor: FileCursor): Buffer {
 
 function scanTensor(cursor: FileCursor, end: number, location: string): Buffer[] {
   const parts: Buffer[] = [];
+  let isExternal = false;
   while (cursor.position < end) {
     const tag = cursor.varint();
     if (tag === TENSOR_RAW_DATA * 8 + WIRE_BYTES) {
@@ -152,15 +180,19 @@ function scanTensor(cursor: FileCursor, end: number, location: string): Buffer[]
           ...stringEntry('location', location),
           ...stringEntry('offset', String(offset)),
           ...stringEntry('length', String(length)),
-          encodeVarint(TENSOR_DATA_LOCATION * 8 + WIRE_VARINT),
-          encodeVarint(1),
         );
+        isExternal = true;
       } else {
         parts.push(encodeVarint(tag), encodeVarint(length), cursor.bytes(length));
       }
     } else {
       parts.push(...copyField(cursor, tag));
     }
+  }
+  checkEnd(cursor, end);
+  // Last, since the file may say "default location" itself, and of two values the last one counts.
+  if (isExternal) {
+    parts.push(encodeVarint(TENSOR_DATA_LOCATION * 8 + WIRE_VARINT), encodeVarint(EXTERNAL_LOCATION));
   }
   return parts;
 }
@@ -178,6 +210,7 @@ function scanGraph(cursor: FileCursor, end: number, location: string): Buffer[] 
       parts.push(...copyField(cursor, tag));
     }
   }
+  checkEnd(cursor, end);
   return parts;
 }
 
