@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { AdapterLoader, AdapterRegistry, NoAdapters, resolveAdaptersDirectory } from '../adapters/index.js';
-import { GROUPS, OPTIONS, OPTION_KEYS, environmentOf, flagOf, loadConfig } from '../config.js';
+import { ConfigError, GROUPS, OPTIONS, OPTION_KEYS, environmentOf, flagOf, loadConfig } from '../config.js';
 import type { Config, Flags } from '../config.js';
 import { Engine } from '../engine.js';
 import { HttpServer, Lifecycle, answerWhileStarting, createApp } from '../http/index.js';
@@ -74,7 +74,7 @@ async function serve(config: Config): Promise<void> {
     ...(config.metricsAdapters && { adapterSeries: config.metricsAdapters }),
   });
   const location = locateModel(config.model);
-  const root = config.adapters === null ? null : await resolveAdaptersDirectory(config.adapters);
+  const root = config.adapters === null ? null : await adaptersDirectory(config.adapters);
   if (config.mode === 'merged')
     log.warn({}, 'this version applies adapters to activations: --mode merged has no effect yet');
   if (config.provider !== 'cpu')
@@ -83,12 +83,17 @@ async function serve(config: Config): Promise<void> {
   const opened = new Opened();
   const lifecycle = new Lifecycle();
   let app: Parameters<typeof HttpServer.listen>[0] = answerWhileStarting;
-  const server = await HttpServer.listen((req, res) => app(req, res), {
-    host: config.host,
-    port: config.port,
-    lifecycle,
-    clock: systemClock,
-  });
+  const server = await HttpServer.listen(
+    (req, res) => {
+      app(req, res);
+    },
+    {
+      host: config.host,
+      port: config.port,
+      lifecycle,
+      clock: systemClock,
+    },
+  );
   log.info({ model: location.id, port: server.address.port }, `opening the base model '${location.id}'`);
 
   const executor = await OnnxExecutor.start({
@@ -146,6 +151,14 @@ async function serve(config: Config): Promise<void> {
   );
 }
 
+async function adaptersDirectory(given: string): Promise<string> {
+  try {
+    return await resolveAdaptersDirectory(given);
+  } catch {
+    throw new ConfigError(`--adapters: ${JSON.stringify(given)} does not exist or is not a folder`);
+  }
+}
+
 function reportBase(executor: OnnxExecutor, log: Logger): void {
   const { model, lost, inseparable, probeError, cached, temporaryCache, openMs } = executor.opened;
   const linear = model.modules.filter((module) => module.kind === 'linear').length;
@@ -196,8 +209,9 @@ async function openAdapters(
     logger: log,
     observer: metrics,
   });
-  opened.add(async () => {
-    await registry.close();
+  opened.add(() => {
+    registry.close();
+    return Promise.resolve();
   });
   await Promise.all(
     config.pin.map(async (id) => {

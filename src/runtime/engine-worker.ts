@@ -65,6 +65,11 @@ class EngineWorker {
     return worker;
   }
 
+  /** After the base is open: what the first requests will probably need. */
+  warmUp(): Promise<void> {
+    return this.plans.warmUp();
+  }
+
   async handle(message: ToWorker): Promise<void> {
     switch (message.type) {
       case 'attach':
@@ -168,6 +173,7 @@ class EngineWorker {
 
 let queue: Promise<void> = Promise.resolve();
 const opening = EngineWorker.open(workerData as WorkerSettings);
+queue = opening.then((worker) => worker.warmUp()).catch(() => undefined);
 opening.catch((error: unknown) => {
   const plain = toPlainError(error, 'BASE_UNREADABLE');
   post({ type: 'refused', error: { code: plain.code, message: withoutPaths(plain.message) } });

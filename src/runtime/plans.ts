@@ -4,8 +4,9 @@
  * plans, and an adapter of two modules does not pay for its neighbour's seventy.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { PapillonError } from '../errors.js';
 import { encodeModel, openModel } from '../onnx/model.js';
 import type { OnnxModel } from '../onnx/model.js';
@@ -35,7 +36,12 @@ export interface PlanEvents {
 
 /** Plans open at once; the least recently used is closed beyond that. */
 const MAX_PLANS = 8;
-const KINDS: readonly OperandKind[] = ['rotation', 'scale', 'shift', 'weight'];
+const KINDS = ['rotation', 'scale', 'shift', 'weight'] as const satisfies readonly OperandKind[];
+/** Plans opened again at the next start. */
+const MAX_RECENT = 2;
+const RECENT_FILE = 'recent-plans.json';
+const recentSchema = z.array(z.array(z.tuple([z.string(), z.array(z.enum(KINDS))])));
+type RecentPlan = z.infer<typeof recentSchema>[number];
 
 function needsOf(
   adapter: AdapterOperands,
@@ -150,6 +156,41 @@ export class PlanStore {
     }
   }
 
+  /** Opens the plans that were used last before this start, so that first requests find them open. */
+  async warmUp(): Promise<void> {
+    for (const entries of this.readRecent()) {
+      const needs = new Map(entries.map(([module, kinds]) => [module, new Set(kinds)]));
+      try {
+        await this.open(needs);
+      } catch {
+        // A stale note is no reason not to serve: the plan is compiled anew when an adapter needs it.
+      }
+    }
+  }
+
+  private recentFile(): string {
+    return join(this.base.folder, RECENT_FILE);
+  }
+
+  private readRecent(): RecentPlan[] {
+    try {
+      return recentSchema.parse(JSON.parse(readFileSync(this.recentFile(), 'utf8')));
+    } catch {
+      return [];
+    }
+  }
+
+  private noteRecent(needs: Needs): void {
+    const entry: RecentPlan = [...needs].map(([module, kinds]) => [module, [...kinds]]);
+    const signature = JSON.stringify(entry);
+    const others = this.readRecent().filter((known) => JSON.stringify(known) !== signature);
+    try {
+      this.base.cache.write(this.recentFile(), JSON.stringify([...others, entry].slice(-MAX_RECENT)));
+    } catch {
+      // A full or read-only disk only costs the next start some time.
+    }
+  }
+
   private async evict(): Promise<void> {
     for (const [signature, plan] of this.plans) {
       if (this.plans.size <= MAX_PLANS) return;
@@ -169,6 +210,7 @@ export class PlanStore {
     }
     const session = await openCompiled(file, this.settings);
     const slots = this.slots(needs, new Set(session.inputNames));
+    this.noteRecent(needs);
     this.events.compiled((performance.now() - started) / 1000, cached);
     return {
       id,
