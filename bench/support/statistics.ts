@@ -48,16 +48,25 @@ export interface Rounds {
   /** Rounds run first and thrown away. */
   readonly warmUp: number;
   readonly rounds: number;
+  /** No further round begins after this time, unless fewer than `MIN_ROUNDS` are done. */
+  readonly maxSeconds: number;
 }
 
+const MIN_ROUNDS = 3;
+
 /** Measures every side once a round, back and forth: A B, B A, … Returns each side's values by name. */
-export async function alternate<T>(sides: readonly Side<T>[], rounds: Rounds): Promise<Map<string, T[]>> {
+export async function alternate<T>(
+  sides: readonly Side<T>[],
+  { warmUp, rounds, maxSeconds }: Rounds,
+): Promise<Map<string, T[]>> {
   const values = new Map(sides.map((side) => [side.name, [] as T[]]));
-  for (let round = 0; round < rounds.warmUp + rounds.rounds; round++) {
+  const stopAt = performance.now() + maxSeconds * 1000;
+  for (let round = 0; round < warmUp + rounds; round++) {
+    if (round >= warmUp + MIN_ROUNDS && performance.now() > stopAt) break;
     const order = round % 2 === 0 ? sides : [...sides].reverse();
     for (const side of order) {
       const value = await side.measure(round);
-      if (round >= rounds.warmUp) values.get(side.name)?.push(value);
+      if (round >= warmUp) values.get(side.name)?.push(value);
     }
   }
   return values;
