@@ -2,7 +2,7 @@
  * The base model compiled: optimised by ONNX Runtime once, its sites located and probed, everything kept in the
  * compiled-model cache. Later starts open the cache and pack nothing.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { encodeModel, openModel, weightFiles } from '../onnx/model.js';
 import type { OnnxModel } from '../onnx/model.js';
@@ -45,6 +45,8 @@ interface Manifest {
   readonly lost: readonly string[];
   /** Why probing failed, or null. */
   readonly probeError: string | null;
+  /** Name and size of every file that was compiled. */
+  readonly files: readonly (readonly [name: string, bytes: number])[];
 }
 
 export interface CompiledBase {
@@ -135,6 +137,7 @@ async function probeBase(
     }
   } finally {
     await session.release();
+    rmSync(file);
   }
 }
 
@@ -163,7 +166,8 @@ async function compile(
     const [input, value] = [result?.values.get(site.input), result?.values.get(site.value)];
     return {
       ...site,
-      rank: value?.rank ?? 3,
+      // 0, unknown: passes then take the form that fits every rank.
+      rank: value?.rank ?? 0,
       separable: site.kind !== 'convolution' && (input?.separable ?? false) && (value?.separable ?? false),
     };
   });
@@ -185,12 +189,16 @@ async function compile(
     sites,
     lost: located.lost,
     probeError: error,
+    files: readdirSync(staged).map((name) => [name, statSync(join(staged, name)).size] as const),
   };
 }
 
+/** Null where nothing was compiled, or where it is damaged: both mean compiling it (again). */
 function readManifest(folder: string): Manifest | null {
   try {
-    return JSON.parse(readFileSync(join(folder, MANIFEST_FILE), 'utf8')) as Manifest;
+    const manifest = JSON.parse(readFileSync(join(folder, MANIFEST_FILE), 'utf8')) as Manifest;
+    const intact = manifest.files.every(([name, bytes]) => statSync(join(folder, name)).size === bytes);
+    return intact ? manifest : null;
   } catch {
     return null;
   }
@@ -219,7 +227,7 @@ export async function openBase(
   if (missing !== undefined) {
     throw new PapillonError(
       'BASE_UNREADABLE',
-      `the model's weights are missing: no file '${missing}' beside it`,
+      `the model's weights are missing: no file '${basename(missing)}' beside it`,
     );
   }
   const digest = await cache.digest(paths, [basename(location.file), ...external]);

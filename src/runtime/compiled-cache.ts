@@ -11,6 +11,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -22,7 +23,11 @@ import { RUNTIME_VERSION } from './session.js';
 import type { Provider } from './session.js';
 
 /** Raised whenever what the cache holds changes its meaning. */
-const FORMAT = 2;
+const FORMAT = 3;
+
+const STAGING_PREFIX = '.building-';
+/** No compilation takes this long: what is older was left by a process that was killed. */
+const ABANDONED_AFTER_MS = 24 * 60 * 60 * 1000;
 
 /** Hex sha256 over files' names and bytes, first 16 characters. */
 async function digestFiles(paths: readonly string[], names: readonly string[]): Promise<string> {
@@ -48,6 +53,17 @@ function shortHash(...parts: readonly string[]): string {
   return createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 16);
 }
 
+/** Removes staging folders that nobody is building in any more. */
+function removeAbandoned(root: string): void {
+  for (const name of readdirSync(root)) {
+    if (!name.startsWith(STAGING_PREFIX)) continue;
+    const path = join(root, name);
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat && Date.now() - stat.mtimeMs > ABANDONED_AFTER_MS)
+      rmSync(path, { recursive: true, force: true });
+  }
+}
+
 export class CompiledCache {
   private constructor(
     readonly root: string,
@@ -62,6 +78,7 @@ export class CompiledCache {
       const trial = join(folder, `.write-${process.pid}-${randomBytes(4).toString('hex')}`);
       writeFileSync(trial, '');
       rmSync(trial);
+      removeAbandoned(folder);
       return new CompiledCache(folder, false);
     } catch {
       const root = mkdtempSync(join(tmpdir(), 'papillon-'));
@@ -98,7 +115,7 @@ export class CompiledCache {
 
   /** A fresh folder to build in, on the same file system as the cache. */
   stage(): string {
-    return mkdtempSync(join(this.root, '.building-'));
+    return mkdtempSync(join(this.root, STAGING_PREFIX));
   }
 
   /** Moves a staged folder into place; where another process was faster, its folder stays and ours goes. */

@@ -1,5 +1,6 @@
 /** Finds the ONNX file of a model given as a folder laid out as on the Hugging Face hub, or as a file. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { PapillonError } from '../errors.js';
 
@@ -14,11 +15,29 @@ export interface ModelLocation {
 
 const CANDIDATES = ['model.onnx', join('onnx', 'model.onnx')];
 
+/** Undefined for whatever cannot be looked at: missing, below a file, behind a folder that is closed to us. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    throw new PapillonError('BASE_UNREADABLE', 'the model folder cannot be read', { cause: error });
+  }
+}
+
 /** Throws BASE_UNREADABLE when there is no model, or more than one to choose from. */
 export function locateModel(path: string): ModelLocation {
   const full = resolve(path);
-  const stat = statSync(full, { throwIfNoEntry: false });
-  if (!stat) throw new PapillonError('BASE_UNREADABLE', 'the model does not exist: check --model');
+  const stat = statOf(full);
+  if (!stat?.isFile() && !stat?.isDirectory())
+    throw new PapillonError('BASE_UNREADABLE', 'the model does not exist: check --model');
   if (stat.isFile()) {
     const stem = basename(full).replace(/\.onnx$/, '');
     const folder = dirname(full);
@@ -26,7 +45,7 @@ export function locateModel(path: string): ModelLocation {
   }
   const known = CANDIDATES.map((name) => join(full, name)).find((name) => existsSync(name));
   if (known) return { file: known, folder: full, id: basename(full) };
-  const others = readdirSync(full).filter((name) => name.endsWith('.onnx'));
+  const others = namesIn(full).filter((name) => name.endsWith('.onnx'));
   const only = others[0];
   if (others.length === 1 && only !== undefined)
     return { file: join(full, only), folder: full, id: basename(full) };

@@ -92,7 +92,19 @@ function typedArray(spec: TensorSpec, values: readonly number[]): Parameters<typ
     case 'FP64':
       return Float64Array.from(values);
     case 'FP16':
-      return new Uint16Array(values.length);
+      // Bit patterns of ±[0.5, 1): the exponent of 0.5 and a fraction of ten bits.
+      return Uint16Array.from(
+        values,
+        (v) => (v < 0 ? 0x8000 : 0) | 0x3800 | (Math.floor(Math.abs(v) * 1024) & 0x3ff),
+      );
+    case 'INT8':
+      return Int8Array.from(values);
+    case 'INT16':
+      return Int16Array.from(values);
+    case 'UINT16':
+      return Uint16Array.from(values);
+    case 'UINT32':
+      return Uint32Array.from(values);
     case 'BOOL':
     case 'UINT8':
       return Uint8Array.from(values);
@@ -103,17 +115,27 @@ function typedArray(spec: TensorSpec, values: readonly number[]): Parameters<typ
   }
 }
 
+/** Row i of a fixed leading axis: the first row's kind with content of its own. */
+function nth(rows: readonly Row[], i: number): Row {
+  const row = rows[0] ?? { seed: 1, length: LENGTH, valid: LENGTH };
+  return { ...row, seed: row.seed + 31 * i };
+}
+
 function makeFeeds(inputs: readonly TensorSpec[], rows: readonly Row[], sequenceAxis: string | null): Feeds {
   const feeds: Feeds = {};
   for (const spec of inputs) {
-    const parts = rows.map((row) => makeRow(spec, row, sequenceAxis));
+    const size = spec.dims[0];
+    // A fixed leading axis wants its size whatever the number of rows probed; a scalar has none.
+    const fixed = typeof size === 'number' ? size : 1;
+    const wanted = typeof size === 'string' ? rows : Array.from({ length: fixed }, (_, i) => nth(rows, i));
+    const parts = wanted.map((row) => makeRow(spec, row, sequenceAxis));
     const data = typedArray(
       spec,
       parts.flatMap((part) => part.data),
     );
     feeds[spec.name] = toOrtTensor({
       datatype: spec.datatype,
-      shape: [rows.length, ...(parts[0]?.dims ?? [])],
+      shape: spec.dims.length === 0 ? [] : [wanted.length, ...(parts[0]?.dims ?? [])],
       data,
     });
   }
@@ -141,7 +163,8 @@ function isSeparable(
   second: OrtTensor | undefined,
 ): boolean {
   const [x, r0, r1] = [numbers(both), numbers(first), numbers(second)];
-  if (!x || !r0 || !r1 || x.length !== r0.length + r1.length) return false;
+  // Rows of unequal sizes (padding dropped inside the model) could not be cut into lanes.
+  if (!x || !r0 || !r1 || r0.length !== r1.length || x.length !== 2 * r0.length) return false;
   return isClose(x, 0, r0) && isClose(x, r0.length, r1);
 }
 
@@ -184,7 +207,7 @@ export async function probe(
   const run = (rows: readonly Row[]): Promise<InferenceSession.OnnxValueMapType> =>
     session.run(makeFeeds(inputs, rows, axis));
   const row0: Row = { seed: 1, length: LENGTH, valid: LENGTH };
-  const row1: Row = { seed: 2, length: LENGTH, valid: LENGTH };
+  const row1: Row = { seed: 2, length: LENGTH, valid: axis === null ? LENGTH : LENGTH - 1 };
   const first = await run([row0]);
   const variableRows = inputs.every((input) => typeof input.dims[0] === 'string');
   const second = variableRows ? await run([row1]) : undefined;

@@ -54,11 +54,14 @@ export function int64Tensor(values: readonly number[]): ort.Tensor {
 }
 
 export function fromOrtTensor(tensor: ort.Tensor): Tensor {
-  return {
-    datatype: datatypeOf(tensor.type),
-    shape: tensor.dims,
-    data: tensor.data as NumericArray | string[],
-  };
+  const datatype = datatypeOf(tensor.type);
+  const data = tensor.data as NumericArray | string[];
+  if (datatype === 'FP16' && ArrayBuffer.isView(data) && !(data instanceof Uint16Array)) {
+    // Newer Node versions have a Float16Array, and get one; here FP16 is its bit pattern.
+    const bits = new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.length);
+    return { datatype, shape: tensor.dims, data: bits };
+  }
+  return { datatype, shape: tensor.dims, data };
 }
 
 function providerOptions(settings: SessionSettings): ort.InferenceSession.SessionOptions {
