@@ -114,7 +114,7 @@ function buildOperands(
   let residual = 0;
   const product = plan?.compute(decodeTensor(data, plan.tensor)) ?? null;
   if (plan !== null && product !== null) {
-    rotation = { blockSize: plan.blockSize, blocks: Float32Array.from(product) };
+    rotation = { blockSize: plan.blockSize, blocks: new Float32Array(product) };
     residual = orthogonalityResidual(rotation.blocks, base.inFeatures / plan.blockSize, plan.blockSize);
     if (!(residual <= plan.maxResidual) || !Number.isFinite(residual)) {
       throw new PapillonError(
@@ -139,7 +139,7 @@ function read(data: Uint8Array, entry: TensorEntry | null): Float32Array | undef
   if (entry === null) return undefined;
   const values = decodeTensor(data, entry);
   if (values instanceof Float32Array) return values;
-  const narrow = Float32Array.from(values);
+  const narrow = new Float32Array(values);
   if (narrow.every(Number.isFinite)) return narrow;
   throw new PapillonError('ADAPTER_NOT_FINITE', `Tensor "${entry.name}" has values beyond float32.`);
 }

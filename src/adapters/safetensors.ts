@@ -41,7 +41,7 @@ export function readData(fd: number, file: SafetensorsFile): Uint8Array {
  */
 export function decodeTensor(data: Uint8Array, entry: TensorEntry): Float32Array | Float64Array {
   const values = widen(data.slice(entry.begin, entry.end).buffer, entry);
-  const bad = values.findIndex((value) => !Number.isFinite(value));
+  const bad = firstNotFinite(values);
   if (bad !== -1) {
     throw new PapillonError(
       'ADAPTER_NOT_FINITE',
@@ -49,6 +49,12 @@ export function decodeTensor(data: Uint8Array, entry: TensorEntry): Float32Array
     );
   }
   return values;
+}
+
+/** A plain loop, as it passes over every value of an adapter: −1 where all are finite. */
+function firstNotFinite(values: Float32Array | Float64Array): number {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return i;
+  return -1;
 }
 
 /** Throws SAFETENSORS_DTYPE_UNSUPPORTED unless the tensor holds floats that can be adapter parameters. */

@@ -13,7 +13,8 @@ export function orthogonalityResidual(blocks: Float32Array | Float64Array, count
       row.fill(0, i);
       for (let k = 0; k < e; k++) {
         const factor = blocks[offset + k * e + i];
-        for (let j = i; j < e; j++) row[j] += factor * blocks[offset + k * e + j];
+        const source = offset + k * e;
+        for (let j = i; j < e; j++) row[j] += factor * blocks[source + j];
       }
       row[i] -= 1;
       for (let j = i; j < e; j++) {

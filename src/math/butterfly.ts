@@ -50,6 +50,7 @@ export function blockProduct(q: Float64Array, m: number, D: number, b: number): 
   const blocks = (D * b) / e;
   const perBlock = e / b;
   const product = new Float64Array(blocks * e * e);
+  const permutations = Array.from({ length: m }, (_, level) => withInverse(butterflyPermutation(level, b)));
   let current = new Float64Array(e * e);
   let next = new Float64Array(e * e);
   for (let block = 0; block < blocks; block++) {
@@ -57,7 +58,7 @@ export function blockProduct(q: Float64Array, m: number, D: number, b: number): 
     placeFirstFactor(current, q, block * perBlock * b * b, e, b);
     for (let level = 1; level < m; level++) {
       next.fill(0);
-      multiplyFactor(next, current, q, (level * D + block * perBlock) * b * b, level, e, b);
+      multiplyFactor(next, current, q, (level * D + block * perBlock) * b * b, permutations[level], e, b);
       [current, next] = [next, current];
     }
     product.set(current, block * e * e);
@@ -73,6 +74,17 @@ function placeFirstFactor(target: Float64Array, q: Float64Array, offset: number,
   }
 }
 
+interface Permutation {
+  readonly p: Int32Array;
+  readonly inverse: Int32Array;
+}
+
+function withInverse(p: Int32Array): Permutation {
+  const inverse = new Int32Array(p.length);
+  for (let index = 0; index < p.length; index++) inverse[p[index]] = index;
+  return { p, inverse };
+}
+
 /**
  * target = M_level · current, where M[a, c] = blockdiag(Q)[p[a], p[c]]. Rows of `current` are nonzero only inside
  * the chunk of the level before, so only that part is added.
@@ -82,13 +94,10 @@ function multiplyFactor(
   current: Float64Array,
   q: Float64Array,
   offset: number,
-  level: number,
+  { p, inverse }: Permutation,
   e: number,
   b: number,
 ): void {
-  const p = butterflyPermutation(level, b);
-  const inverse = new Int32Array(p.length);
-  p.forEach((source, index) => (inverse[source] = index));
   const chunk = p.length;
   const filled = chunk / 2;
   for (let row = 0; row < e; row++) {
@@ -99,7 +108,9 @@ function multiplyFactor(
       const factor = q[offset + (base + permuted) * b + t];
       const source = base + inverse[blockStart + t];
       const from = source - (source % filled);
-      for (let k = from; k < from + filled; k++) target[row * e + k] += factor * current[source * e + k];
+      const out = row * e + from;
+      const into = source * e + from;
+      for (let k = 0; k < filled; k++) target[out + k] += factor * current[into + k];
     }
   }
 }

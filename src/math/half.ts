@@ -19,5 +19,7 @@ export function bfloat16ToFloat32(bits: Uint16Array): Float32Array {
 
 /** binary16 bits [n] → float32 [n], exactly. */
 export function float16ToFloat32(bits: Uint16Array): Float32Array {
-  return Float32Array.from(bits, float16ToNumber);
+  const values = new Float32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) values[i] = float16ToNumber(bits[i]);
+  return values;
 }

@@ -25,20 +25,34 @@ export function solveInPlace(a: Float64Array, b: Float64Array, n: number): boole
     for (let row = column + 1; row < n; row++) {
       const factor = a[row * n + column] / pivot;
       if (factor === 0) continue;
-      for (let k = column + 1; k < n; k++) a[row * n + k] -= factor * a[column * n + k];
-      for (let k = 0; k < n; k++) b[row * n + k] -= factor * b[column * n + k];
+      subtractRow(a, row, factor, column, column + 1, n);
+      subtractRow(b, row, factor, column, 0, n);
     }
   }
   for (let row = n - 1; row >= 0; row--) {
     for (let below = row + 1; below < n; below++) {
       const factor = a[row * n + below];
       if (factor === 0) continue;
-      for (let k = 0; k < n; k++) b[row * n + k] -= factor * b[below * n + k];
+      subtractRow(b, row, factor, below, 0, n);
     }
     const pivot = a[row * n + row];
     for (let k = 0; k < n; k++) b[row * n + k] /= pivot;
   }
   return true;
+}
+
+/** row −= factor · other, from column `from` on. */
+function subtractRow(
+  matrix: Float64Array,
+  row: number,
+  factor: number,
+  other: number,
+  from: number,
+  n: number,
+): void {
+  const target = row * n;
+  const source = other * n;
+  for (let k = from; k < n; k++) matrix[target + k] -= factor * matrix[source + k];
 }
 
 function swapRows(matrix: Float64Array, first: number, second: number, n: number): void {
