@@ -3,7 +3,7 @@
  * compiled-model cache. Later starts open the cache and pack nothing.
  */
 import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { encodeModel, openModel, weightFiles } from '../onnx/model.js';
 import type { OnnxModel } from '../onnx/model.js';
 import { findModules } from '../onnx/modules.js';
@@ -93,16 +93,21 @@ async function optimise(
     return { model, located };
   } catch (error) {
     if (error instanceof PapillonError) throw error;
-    const reason = error instanceof Error ? withoutPaths(error.message) : 'unknown reason';
+    const reason =
+      error instanceof Error
+        ? withoutPaths(error.message, [dirname(source), dirname(target)])
+        : 'unknown reason';
     throw new PapillonError('BASE_UNREADABLE', `ONNX Runtime cannot load the model: ${reason}`, {
       cause: error,
     });
   }
 }
 
-/** ONNX Runtime's messages name files: only their last part may reach a user. */
-export function withoutPaths(message: string): string {
-  return message.replace(/(?:\/[^\s/:'"]+)+\/([^\s/:'"]+)/g, '$1').split('\n')[0] ?? '';
+/** ONNX Runtime's messages name files: only their last part may reach a user. Known folders may hold blanks. */
+export function withoutPaths(message: string, folders: readonly string[] = []): string {
+  let bare = message;
+  for (const folder of folders) bare = bare.replaceAll(`${folder}/`, '');
+  return bare.replace(/(?:\/[^\s/:'"]+)+\/([^\s/:'"]+)/g, '$1').split('\n')[0] ?? '';
 }
 
 async function probeBase(
@@ -132,7 +137,7 @@ async function probeBase(
         inputs,
         outputs,
         result: null,
-        error: error instanceof Error ? withoutPaths(error.message) : 'failed',
+        error: error instanceof Error ? withoutPaths(error.message, [staged]) : 'failed',
       };
     }
   } finally {

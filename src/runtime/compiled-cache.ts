@@ -58,9 +58,12 @@ function removeAbandoned(root: string): void {
   for (const name of readdirSync(root)) {
     if (!name.startsWith(STAGING_PREFIX)) continue;
     const path = join(root, name);
-    const stat = statSync(path, { throwIfNoEntry: false });
-    if (stat && Date.now() - stat.mtimeMs > ABANDONED_AFTER_MS)
-      rmSync(path, { recursive: true, force: true });
+    try {
+      const age = Date.now() - statSync(path).mtimeMs;
+      if (age > ABANDONED_AFTER_MS) rmSync(path, { recursive: true, force: true });
+    } catch {
+      // Gone meanwhile, or another user's: neither is ours to clear away.
+    }
   }
 }
 

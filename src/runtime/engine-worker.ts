@@ -2,9 +2,11 @@
  * The engine worker: a thread that owns every ONNX Runtime session and all resident operands. `session.run` blocks
  * its thread for the whole run, so nothing else may live here. Messages are handled strictly in order.
  */
+import { dirname, resolve } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Tensor as OrtTensor } from 'onnxruntime-node';
 import { PapillonError, toPlainError } from '../errors.js';
+import type { ErrorCode, PlainError } from '../errors.js';
 import { LANES_INPUT, blocksInput } from '../onnx/plan.js';
 import type { AdapterOperands, NumericArray, Tensor } from '../types.js';
 import { openBase, withoutPaths } from './base.js';
@@ -23,6 +25,16 @@ if (!port) throw new Error('the engine worker runs only as a worker thread');
 
 function post(message: FromWorker, transfer: ArrayBuffer[] = []): void {
   port?.postMessage(message, transfer);
+}
+
+const settings = workerData as WorkerSettings;
+const modelPath = resolve(settings.modelPath);
+const folders = [modelPath, dirname(modelPath), resolve(settings.cacheFolder)];
+
+/** An error as it may be shown. */
+function publicError(error: unknown, fallback: ErrorCode): PlainError {
+  const { code, message } = toPlainError(error, fallback);
+  return { code, message: withoutPaths(message, folders) };
 }
 
 class EngineWorker {
@@ -99,8 +111,7 @@ class EngineWorker {
     try {
       await action();
     } catch (error) {
-      const plain = toPlainError(error, 'INFERENCE_FAILED');
-      post({ type: 'failed', id, error: { code: plain.code, message: withoutPaths(plain.message) } });
+      post({ type: 'failed', id, error: publicError(error, 'INFERENCE_FAILED') });
     }
   }
 
@@ -172,11 +183,10 @@ class EngineWorker {
 }
 
 let queue: Promise<void> = Promise.resolve();
-const opening = EngineWorker.open(workerData as WorkerSettings);
+const opening = EngineWorker.open(settings);
 queue = opening.then((worker) => worker.warmUp()).catch(() => undefined);
 opening.catch((error: unknown) => {
-  const plain = toPlainError(error, 'BASE_UNREADABLE');
-  post({ type: 'refused', error: { code: plain.code, message: withoutPaths(plain.message) } });
+  post({ type: 'refused', error: publicError(error, 'BASE_UNREADABLE') });
 });
 port.on('message', (message: ToWorker) => {
   queue = queue.then(async () => {

@@ -98,17 +98,22 @@ export class OnnxExecutor implements Executor {
   }
 
   async close(): Promise<void> {
+    if (this.currentState === 'closed') return;
     const worker = this.worker;
-    if (!worker || this.currentState === 'closed') return;
     this.setState('closed');
+    if (!worker) return;
     const exited = new Promise<void>((resolve) => worker.once('exit', resolve));
     this.send(worker, { type: 'close' }, []);
     await exited;
     this.rejectAll(new PapillonError('SHUTTING_DOWN', 'the server is shutting down'));
   }
 
-  /** Where rows of different adapters cannot be told apart at a site, each adapter gets a batch of its own. */
+  /**
+   * Items that may share a run: none where rows cannot be stacked; where rows of different adapters cannot be told
+   * apart at a site, those of one adapter.
+   */
   private separate(items: readonly BatchItem[]): BatchItem[][] {
+    if (!this.model.layout.stackable) return items.map((item) => [item]);
     const inseparable = new Set(this.base?.inseparable);
     const keys = new Set(items.map((item) => item.adapterKey));
     const touches = (key: string | null): boolean =>
@@ -202,7 +207,7 @@ export class OnnxExecutor implements Executor {
       worker.on('message', (message: FromWorker) => {
         if (message.type === 'opened') {
           this.base = message.base;
-          this.setState('ready');
+          if (this.currentState !== 'closed') this.setState('ready');
           resolve();
         } else if (message.type === 'refused') {
           reject(fromPlainError(message.error));
@@ -215,8 +220,10 @@ export class OnnxExecutor implements Executor {
         this.options.log.error({ err: error }, 'the inference worker failed');
       });
       worker.on('exit', () => {
+        const wasCurrent = this.worker === worker;
+        if (wasCurrent) this.worker = undefined;
         reject(new PapillonError('BASE_UNREADABLE', 'the inference worker ended before the base was open'));
-        if (this.worker === worker && this.currentState === 'ready') this.lost();
+        if (wasCurrent && this.currentState === 'ready') this.lost();
       });
     });
   }
@@ -279,7 +286,7 @@ export class OnnxExecutor implements Executor {
   }
 
   private async restart(): Promise<void> {
-    while (this.currentState === 'restarting') {
+    while (this.isRestarting()) {
       if (this.restarts >= MAX_RESTARTS) {
         this.options.log.error({ restarts: this.restarts }, 'the inference worker keeps failing: giving up');
         this.setState('failed');
@@ -288,6 +295,7 @@ export class OnnxExecutor implements Executor {
       const delay = RESTART_DELAY_MS * 2 ** this.restarts;
       this.restarts += 1;
       await new Promise((resolve) => setTimeout(resolve, this.restarts === 1 ? 0 : delay));
+      if (!this.isRestarting()) return;
       try {
         await this.spawn();
         this.options.log.warn({ restarts: this.restarts }, 'the inference worker was started again');
@@ -296,6 +304,11 @@ export class OnnxExecutor implements Executor {
         this.options.log.error({ err: error }, 'the inference worker could not be started again');
       }
     }
+  }
+
+  /** Asked anew after every wait: closing may have come in between. */
+  private isRestarting(): boolean {
+    return this.currentState === 'restarting';
   }
 
   private setState(state: ExecutorState): void {

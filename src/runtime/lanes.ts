@@ -61,7 +61,15 @@ export function commonBlockSizes(
       sizes.set(width, (size * e) / greatestCommonDivisor(size, e));
     }
   }
+  for (const [width, e] of sizes) if (e === 1) sizes.set(width, idleBlockSize(width));
   return sizes;
+}
+
+/** Blocks of a width that no adapter of the batch rotates: transpositions by single floats would be slow. */
+function idleBlockSize(width: number): number {
+  let e = Math.min(16, width);
+  while (width % e !== 0) e -= 1;
+  return e;
 }
 
 function identityBlocks(width: number, e: number): Float32Array {
@@ -190,9 +198,9 @@ export class LaneAssembler {
     return lane;
   }
 
-  private merge(slot: OperandSlot, { rotation, scale }: ModuleOperands): Float32Array {
+  private merge(slot: OperandSlot, { rotation, scale, weight }: ModuleOperands): Float32Array {
     const blocks = rotation ? { size: rotation.blockSize, data: rotation.blocks } : null;
-    return mergeWeight(this.base.weight(slot.module), slot.outFeatures, blocks, scale ?? null);
+    return mergeWeight(weight ?? this.base.weight(slot.module), slot.outFeatures, blocks, scale ?? null);
   }
 
   private operand(slot: OperandSlot, own: ModuleOperands | undefined, sizes: BlockSizes): Float32Array {

@@ -12,7 +12,7 @@ import { encodeModel, openModel } from '../onnx/model.js';
 import type { OnnxModel } from '../onnx/model.js';
 import { compilePlan, operandInput } from '../onnx/plan.js';
 import type { OperandKind } from '../onnx/plan.js';
-import type { AdapterOperands, BaseModule } from '../types.js';
+import type { AdapterOperands, BaseModule, ModuleOperands } from '../types.js';
 import type { CompiledBase } from './base.js';
 import { LaneAssembler } from './lanes.js';
 import type { BaseOperands, OperandSlot } from './lanes.js';
@@ -63,6 +63,24 @@ function needsOf(
   return needs;
 }
 
+/** The loader has matched shapes already; this keeps a mistake there from failing a batch of other adapters. */
+function checkOperands(own: ModuleOperands, module: BaseModule | undefined): void {
+  if (!module) throw new PapillonError('ADAPTER_MODULE_UNKNOWN', `the base has no module '${own.module}'`);
+  const { name, kind, inFeatures: d, outFeatures: n } = module;
+  if (kind === 'normalization' && (own.rotation ?? own.scale ?? own.weight)) {
+    throw new PapillonError('ADAPTER_PART_UNSUPPORTED', `only the bias of '${name}' can be replaced`);
+  }
+  const e = own.rotation?.blockSize ?? 1;
+  const fits =
+    d % e === 0 &&
+    (own.rotation?.blocks.length ?? d * e) === d * e &&
+    (own.scale?.length ?? n) === n &&
+    (own.bias?.length ?? n) === n &&
+    (own.weight?.length ?? n * d) === n * d;
+  if (!fits)
+    throw new PapillonError('ADAPTER_SHAPE_MISMATCH', `the operands of '${name}' do not fit [${n}, ${d}]`);
+}
+
 function union(all: Iterable<Needs>): Needs {
   const result = new Map<string, Set<OperandKind>>();
   for (const needs of all) {
@@ -84,11 +102,13 @@ function describe(needs: Needs): string {
 
 export class PlanStore {
   private readonly plans = new Map<string, Promise<Plan>>();
-  /** Needs of resident adapters by key, and of everything seen since start. */
+  /** Needs of resident adapters by key. */
   private readonly needs = new Map<string, Needs>();
+  /** Needs of all adapters seen since start that mixtures can have. */
   private general: Needs = new Map();
   private graph: OnnxModel | undefined;
   private readonly modules: ReadonlyMap<string, BaseModule>;
+  private readonly inseparable: ReadonlySet<string>;
 
   constructor(
     private readonly base: CompiledBase,
@@ -98,13 +118,17 @@ export class PlanStore {
     private readonly events: PlanEvents,
   ) {
     this.modules = new Map(base.description.modules.map((module) => [module.name, module]));
+    this.inseparable = new Set(base.sites.filter((site) => !site.separable).map((site) => site.module));
   }
 
-  /** Takes note of a newly resident adapter. */
+  /** Takes note of a newly resident adapter. Throws, and notes nothing, where it does not fit the base. */
   admit(adapter: AdapterOperands): void {
+    for (const module of adapter.modules) checkOperands(module, this.modules.get(module.module));
     const needs = needsOf(adapter, (name) => this.modules.get(name)?.kind);
     this.needs.set(adapter.key, needs);
-    this.general = union([this.general, needs]);
+    // Mixtures never touch modules where rows cannot be told apart: several lanes would be wrong there.
+    const mixable = new Map([...needs].filter(([module]) => !this.inseparable.has(module)));
+    this.general = union([this.general, mixable]);
   }
 
   async forget(key: string): Promise<void> {
@@ -203,12 +227,13 @@ export class PlanStore {
     const started = performance.now();
     const id = createHash('sha256').update(signature).digest('hex').slice(0, 12);
     const file = join(this.base.folder, `plan-${id}.onnx`);
-    const cached = existsSync(file);
+    const known = existsSync(file) ? await this.openKnown(file) : null;
+    const cached = known !== null;
     if (!cached) {
       this.graph ??= openModel(this.base.graphFile);
       this.base.cache.write(file, encodeModel(compilePlan(this.graph, this.base.sites, needs)));
     }
-    const session = await openCompiled(file, this.settings);
+    const session = known ?? (await openCompiled(file, this.settings));
     const slots = this.slots(needs, new Set(session.inputNames));
     this.noteRecent(needs);
     this.events.compiled((performance.now() - started) / 1000, cached);
@@ -218,6 +243,15 @@ export class PlanStore {
       lanes: new LaneAssembler(slots, this.operands, this.adapters),
       widths: [...new Set(slots.filter((s) => s.kind === 'rotation').map((s) => s.inFeatures))],
     };
+  }
+
+  /** Null where the file is damaged: the plan is compiled again. */
+  private async openKnown(file: string): Promise<Session | null> {
+    try {
+      return await openCompiled(file, this.settings);
+    } catch {
+      return null;
+    }
   }
 
   private slots(needs: Needs, inputs: ReadonlySet<string>): OperandSlot[] {
