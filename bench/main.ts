@@ -3,13 +3,14 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { Benchmark } from './benchmark.js';
+import { httpOverhead } from './http-overhead.js';
 import { mixedBatch } from './mixed-batch.js';
 import { SHAPES, benchModel } from './shapes.js';
 import type { ShapeName } from './shapes.js';
 import { describeMachine } from './support/machine.js';
 import { reportJson, reportText } from './support/report.js';
 
-const BENCHMARKS: readonly Benchmark[] = [mixedBatch];
+const BENCHMARKS: readonly Benchmark[] = [mixedBatch, httpOverhead];
 
 interface Options {
   readonly json: boolean;

@@ -1,11 +1,10 @@
 /** What it costs that the rows of a batch have adapters of their own, against the plain base at the same rows. */
-import { OPTIONS } from '#dist/config.js';
 import type { OnnxExecutor } from '#dist/runtime/executor.js';
-import { maxRowsOfLength } from '#dist/scheduler/packing.js';
 import { describeAdapter, makeOperands } from './adapters.js';
 import type { AdapterSpec, ModuleSet } from './adapters.js';
 import type { BenchOptions, Benchmark } from './benchmark.js';
 import type { BenchModel } from './shapes.js';
+import { rowsPerBatch } from './support/budgets.js';
 import { openExecutor, rowInputs, runWork } from './support/executor.js';
 import type { WorkTime } from './support/executor.js';
 import { Random, zipf } from './support/random.js';
@@ -50,22 +49,13 @@ const FEW: Rounds = { warmUp: 1, rounds: 3, maxSeconds: 10 };
 
 const b8m2 = (modules: ModuleSet): AdapterSpec => ({ blockSize: 8, factors: 2, modules });
 
-function limits(): { maxBatchRows: number; maxBatchTokens: number; maxPaddingRatio: number } {
-  const { maxBatchRows, maxBatchTokens } = OPTIONS;
-  return {
-    maxBatchRows: maxBatchRows.fallback?.({}) ?? 1,
-    maxBatchTokens: maxBatchTokens.fallback?.({}) ?? 1,
-    maxPaddingRatio: 1,
-  };
-}
-
 function oneBatch(length: number, requests: number): Work {
   return { length, requests, rowsPerBatch: requests };
 }
 
 /** As the server packs it with its default budgets. */
 function packed(length: number, requests: number): Work {
-  return { length, requests, rowsPerBatch: Math.min(requests, maxRowsOfLength(length, limits())) };
+  return { length, requests, rowsPerBatch: Math.min(requests, rowsPerBatch(length)) };
 }
 
 function workName({ length, requests, rowsPerBatch }: Work): string {
