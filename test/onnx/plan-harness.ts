@@ -21,7 +21,7 @@ export function asModel(proto: ModelProto): OnnxModel {
 /** The sites of a model as exported, all of the given rank. */
 export function sitesOf(model: OnnxModel, rank: number): ShapedSite[] {
   const { sites } = locateSites(model, findModules(model));
-  return sites.map((site) => ({ ...site, rank, separable: true }));
+  return sites.map((site) => ({ ...site, rank, separable: true, half: false }));
 }
 
 export function kindsOf(operands: readonly ModuleOperands[]): Set<OperandKind> {
