@@ -35,7 +35,13 @@ export class GraphIndex {
     return undefined;
   }
 
-  /** As `constant`, and follows one Transpose that swaps two axes. */
+  /** The only node that reads a value, if it is of this type. */
+  soleConsumer(value: string | undefined, opType: string): NodeProto | undefined {
+    const readers = value === undefined ? [] : (this.consumers.get(value) ?? []);
+    return readers.length === 1 && readers[0]?.opType === opType ? readers[0] : undefined;
+  }
+
+  /** As `constant`, through Transposes that swap two axes and through DequantizeLinear. */
   constantMatrix(name: string): { readonly tensor: TensorProto; readonly transposed: boolean } | undefined {
     let current = name;
     let transposed = false;
@@ -45,7 +51,7 @@ export class GraphIndex {
       const producer = this.producers.get(current);
       if (!producer) return undefined;
       if (producer.opType === 'Transpose') transposed = !transposed;
-      else if (producer.opType !== 'Identity' && producer.opType !== 'Cast') return undefined;
+      else if (!['Identity', 'Cast', 'DequantizeLinear'].includes(producer.opType)) return undefined;
       current = producer.input[0] ?? '';
     }
     return undefined;

@@ -1,11 +1,14 @@
 /**
- * Follows modules from the exported graph into ONNX Runtime's optimised one. Optimisers rename nodes and fold
- * weights, but a MatMul or Gemm that survives still computes the value that the export named.
+ * Follows modules from the exported graph into ONNX Runtime's optimised one. Optimisers rename nodes, fold weights
+ * and fuse biases, but the node that is left of a layer still computes a value that the export named: the product,
+ * or the product plus bias.
  */
+import type { NodeProto } from './gen/onnx_pb.js';
 import { GraphIndex } from './graph.js';
 import { tensorDims } from './model.js';
 import type { OnnxModel } from './model.js';
-import type { GraphModule } from './modules.js';
+import type { GraphModule, ModuleUse } from './modules.js';
+import { PRODUCT_OPERATORS } from './product-operators.js';
 
 /** A place in the optimised graph where a module's operands enter: the node that computes `value`. */
 export interface Site {
@@ -18,6 +21,8 @@ export interface Site {
   readonly outFeatures: number;
   /** A convolution's kernel shape [n, c, kh, kw], else null. */
   readonly kernel: readonly number[] | null;
+  /** The frozen weight is integers: it can be rotated in front of, not read or merged into. */
+  readonly quantised: boolean;
 }
 
 export interface Located {
@@ -26,9 +31,55 @@ export interface Located {
   readonly lost: readonly string[];
 }
 
-function isComputedBy(kind: GraphModule['kind'], opType: string): boolean {
-  if (kind === 'linear') return opType === 'MatMul' || opType === 'Gemm';
-  return kind === 'normalization' || opType === 'Conv';
+/** ONNX Runtime computes float16 layers in float32 on a CPU; the float32 value gets this in front of its name. */
+const UPCAST = 'InsertedPrecisionFreeCast_';
+
+/** The node that a use became, with the value it computes. */
+function nodeOf(index: GraphIndex, use: ModuleUse): { node: NodeProto; value: string } | undefined {
+  const names = [use.value, ...(use.biased === null ? [] : [use.biased])];
+  for (const name of names.flatMap((value) => [`${UPCAST}${value}`, value])) {
+    const node = index.producers.get(name);
+    // The Add of the bias computes `biased` too, where it was not fused.
+    if (
+      node &&
+      (name === use.value || name === `${UPCAST}${use.value}` || node.opType in PRODUCT_OPERATORS)
+    ) {
+      return { node, value: name };
+    }
+  }
+  return undefined;
+}
+
+/** What a rotation in front of the node would act on. */
+function rotatedInput(index: GraphIndex, node: NodeProto): string | undefined {
+  if (node.opType !== 'MatMulIntegerToFloat') return node.input[0];
+  // The quantiser is shared with other layers; the float value in front of it is what the module reads.
+  const quantiser = index.producers.get(node.input[0] ?? '');
+  return quantiser?.opType === 'DynamicQuantizeLinear' ? quantiser.input[0] : undefined;
+}
+
+function siteOf(index: GraphIndex, module: GraphModule, use: ModuleUse): Site | undefined {
+  const found = nodeOf(index, use);
+  if (!found) return undefined;
+  const { node, value } = found;
+  const { kind, inFeatures, outFeatures, name } = module;
+  const shared = { module: name, kind, value, inFeatures, outFeatures };
+  switch (kind) {
+    case 'normalization':
+      return { ...shared, input: value, kernel: null, quantised: false };
+    case 'convolution': {
+      const weight = node.input[1] === undefined ? undefined : index.constant(node.input[1]);
+      const input = node.input[0];
+      if (node.opType !== 'Conv' || weight?.dims.length !== 4 || input === undefined) return undefined;
+      return { ...shared, input, kernel: tensorDims(weight), quantised: false };
+    }
+    case 'linear': {
+      const operator = PRODUCT_OPERATORS[node.opType];
+      const input = operator ? rotatedInput(index, node) : undefined;
+      if (!operator || input === undefined) return undefined;
+      return { ...shared, input, kernel: null, quantised: operator.quantised };
+    }
+  }
 }
 
 export function locateSites(optimised: OnnxModel, modules: readonly GraphModule[]): Located {
@@ -36,20 +87,9 @@ export function locateSites(optimised: OnnxModel, modules: readonly GraphModule[
   const sites: Site[] = [];
   const lost: string[] = [];
   for (const module of modules) {
-    const found: Site[] = [];
-    for (const value of module.values) {
-      const node = index.producers.get(value);
-      if (!node) continue;
-      const input = module.kind === 'normalization' ? value : node.input[0];
-      if (!isComputedBy(module.kind, node.opType) || input === undefined) continue;
-      const { kind, inFeatures, outFeatures, name } = module;
-      const weight = kind === 'convolution' && node.input[1] ? index.constant(node.input[1]) : undefined;
-      const kernel = weight ? tensorDims(weight) : null;
-      if (kind === 'convolution' && kernel?.length !== 4) continue;
-      found.push({ module: name, kind, value, input, inFeatures, outFeatures, kernel });
-    }
+    const found = module.uses.map((use) => siteOf(index, module, use)).filter((site) => site !== undefined);
     // Part of a module's uses would be a different function: all or none.
-    if (found.length === module.values.length) sites.push(...found);
+    if (found.length === module.uses.length) sites.push(...found);
     else lost.push(module.name);
   }
   return { sites, lost };

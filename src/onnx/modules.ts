@@ -10,14 +10,22 @@ import { readFloats, tensorBytes, tensorDims } from './model.js';
 import type { OnnxModel } from './model.js';
 import { moduleFromParameter, moduleFromPath, moduleFromScopes, withoutUseSuffix } from './module-names.js';
 
+/** One place where a module is computed. */
+export interface ModuleUse {
+  /** The product before the bias, or a normalization's result. */
+  readonly value: string;
+  /** The same after an Add of the bias, or null: optimisers fuse that Add into quantised products. */
+  readonly biased: string | null;
+}
+
 export interface GraphModule {
   /** Torch path. */
   readonly name: string;
   readonly kind: 'linear' | 'convolution' | 'normalization';
   readonly inFeatures: number;
   readonly outFeatures: number;
-  /** Names of the values that its uses compute: a product before the bias, or a normalization's result. */
-  readonly values: readonly string[];
+  /** Its uses in the graph, at least one. */
+  readonly uses: readonly ModuleUse[];
   /** What the base adds behind the product [outFeatures] (Gemm: β·C), or null. */
   readonly bias: Float32Array | null;
   /** The weight's tensor in the exported graph; `transposed` when it is stored as [out, in]. Linear only. */
@@ -30,6 +38,7 @@ interface Candidate {
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly value: string;
+  readonly biased: string | null;
   readonly biasTensor: TensorProto | undefined;
   /** Gemm's β. */
   readonly biasFactor: number;
@@ -57,25 +66,72 @@ function biasBehind(
   return isVector(tensor, size) && other !== undefined ? { tensor, name: other, add } : undefined;
 }
 
-function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
-  const [, weightName, gemmBias] = node.input;
+/** A product with a frozen matrix, whatever computes it. */
+interface Product {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  /** The product in float, before the bias. */
+  readonly value: string;
+  readonly weight: NonNullable<GraphModule['weight']>;
+}
+
+/** MatMul and Gemm over a constant matrix, dequantised ones included. */
+function floatProduct(index: GraphIndex, node: NodeProto): Product | undefined {
+  const [, weightName] = node.input;
   const value = node.output[0];
-  if (weightName === undefined || value === undefined) return undefined;
-  const weight = index.constantMatrix(weightName);
-  if (weight?.tensor.dims.length !== 2) return undefined;
-  const [rows, columns] = tensorDims(weight.tensor) as [number, number];
+  const weight = weightName === undefined ? undefined : index.constantMatrix(weightName);
+  if (value === undefined || weight?.tensor.dims.length !== 2) return undefined;
+  const [rows = 0, columns = 0] = tensorDims(weight.tensor);
   const storedOutIn = weight.transposed !== (node.opType === 'Gemm' && intAttribute(node, 'transB', 0) === 1);
-  const inFeatures = storedOutIn ? columns : rows;
-  const outFeatures = storedOutIn ? rows : columns;
-  const behind = node.opType === 'MatMul' ? biasBehind(index, value, outFeatures) : undefined;
-  const gemmTensor = node.opType === 'Gemm' && gemmBias ? index.constant(gemmBias) : undefined;
-  const biasTensor = behind?.tensor ?? (isVector(gemmTensor, outFeatures) ? gemmTensor : undefined);
+  return {
+    inFeatures: storedOutIn ? columns : rows,
+    outFeatures: storedOutIn ? rows : columns,
+    value,
+    weight: { tensor: weight.tensor, storedOutIn },
+  };
+}
+
+/** MatMulInteger → Cast → Mul by the scales: a dynamically quantised layer. */
+function integerProduct(index: GraphIndex, node: NodeProto): Product | undefined {
+  const tensor = node.input[1] === undefined ? undefined : index.constant(node.input[1]);
+  const cast = index.soleConsumer(node.output[0], 'Cast');
+  const value = index.soleConsumer(cast?.output[0], 'Mul')?.output[0];
+  if (value === undefined || tensor?.dims.length !== 2) return undefined;
+  const [inFeatures = 0, outFeatures = 0] = tensorDims(tensor);
+  return { inFeatures, outFeatures, value, weight: { tensor, storedOutIn: false } };
+}
+
+/** MatMulNBits: a matrix of 2 to 8 bits in blocks, its shape in attributes. */
+function blockQuantisedProduct(index: GraphIndex, node: NodeProto): Product | undefined {
+  const tensor = node.input[1] === undefined ? undefined : index.constant(node.input[1]);
+  const value = node.output[0];
+  const [inFeatures, outFeatures] = [intAttribute(node, 'K', 0), intAttribute(node, 'N', 0)];
+  if (value === undefined || tensor === undefined || inFeatures === 0 || outFeatures === 0) return undefined;
+  return { inFeatures, outFeatures, value, weight: { tensor, storedOutIn: true } };
+}
+
+const PRODUCTS: Readonly<Record<string, (index: GraphIndex, node: NodeProto) => Product | undefined>> = {
+  MatMul: floatProduct,
+  Gemm: floatProduct,
+  MatMulInteger: integerProduct,
+  MatMulNBits: blockQuantisedProduct,
+};
+/** Where these operators take a bias of their own. */
+const BIAS_INPUT: Readonly<Record<string, number>> = { Gemm: 2, MatMulNBits: 5 };
+
+function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
+  const product = PRODUCTS[node.opType]?.(index, node);
+  if (!product) return undefined;
+  const { inFeatures, outFeatures, value, weight } = product;
+  const ownBias = node.input[BIAS_INPUT[node.opType] ?? -1];
+  const ownTensor = ownBias ? index.constant(ownBias) : undefined;
+  const behind = ownTensor ? undefined : biasBehind(index, value, outFeatures);
   const name =
     moduleFromScopes(node) ??
     (behind ? moduleFromScopes(behind.add) : undefined) ??
     moduleFromPath(node.name) ??
     moduleFromParameter(weight.tensor.name) ??
-    moduleFromParameter(behind?.name ?? gemmBias ?? '');
+    moduleFromParameter(behind?.name ?? ownBias ?? '');
   if (name === undefined) return undefined;
   return {
     name,
@@ -83,9 +139,10 @@ function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefi
     inFeatures,
     outFeatures,
     value,
-    biasTensor,
-    biasFactor: gemmTensor ? floatAttribute(node, 'beta', 1) : 1,
-    weight: { tensor: weight.tensor, storedOutIn },
+    biased: behind?.add.output[0] ?? null,
+    biasTensor: behind?.tensor ?? (isVector(ownTensor, outFeatures) ? ownTensor : undefined),
+    biasFactor: ownTensor && node.opType === 'Gemm' ? floatAttribute(node, 'beta', 1) : 1,
+    weight,
   };
 }
 
@@ -105,6 +162,7 @@ function convolutionCandidate(index: GraphIndex, node: NodeProto): Candidate | u
     inFeatures: channels * height * width,
     outFeatures,
     value,
+    biased: null,
     biasTensor: biasName ? index.constant(biasName) : undefined,
     biasFactor: 1,
     weight: { tensor, storedOutIn: true },
@@ -128,6 +186,7 @@ function normalizationCandidate(index: GraphIndex, node: NodeProto): Candidate |
     inFeatures: size,
     outFeatures: size,
     value,
+    biased: null,
     biasTensor,
     biasFactor: 1,
     weight: null,
@@ -191,12 +250,8 @@ export function findModules(model: OnnxModel): GraphModule[] {
   const index = new GraphIndex(model.graph);
   const linear: Candidate[] = [];
   for (const node of model.graph.node) {
-    const isProduct = node.opType === 'MatMul' || node.opType === 'Gemm';
-    const candidate = isProduct
-      ? linearCandidate(index, node)
-      : node.opType === 'Conv'
-        ? convolutionCandidate(index, node)
-        : undefined;
+    const candidate =
+      node.opType === 'Conv' ? convolutionCandidate(index, node) : linearCandidate(index, node);
     if (candidate) linear.push(candidate);
   }
   const linearNames = new Set(linear.map((candidate) => candidate.name));
@@ -208,19 +263,20 @@ export function findModules(model: OnnxModel): GraphModule[] {
   }
   const candidates = [...linear, ...others];
   const names = canonicalNames(candidates);
-  const modules = new Map<string, { first: Candidate; values: string[] }>();
+  const modules = new Map<string, { first: Candidate; uses: ModuleUse[] }>();
   for (const candidate of candidates) {
     const name = names.get(candidate) ?? candidate.name;
     const known = modules.get(name);
-    if (known && isSameLayer(model, known.first, candidate)) known.values.push(candidate.value);
-    else if (!known) modules.set(name, { first: candidate, values: [candidate.value] });
+    const use = { value: candidate.value, biased: candidate.biased };
+    if (known && isSameLayer(model, known.first, candidate)) known.uses.push(use);
+    else if (!known) modules.set(name, { first: candidate, uses: [use] });
   }
-  return [...modules].map(([name, { first, values }]) => ({
+  return [...modules].map(([name, { first, uses }]) => ({
     name,
     kind: first.kind,
     inFeatures: first.inFeatures,
     outFeatures: first.outFeatures,
-    values,
+    uses,
     bias: readBias(model, first),
     weight: first.weight,
   }));

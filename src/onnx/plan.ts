@@ -1,15 +1,16 @@
 /** Compiles a plan: the optimised base graph with the operands of some modules entering at their sites. */
 import type { NodeProto } from './gen/onnx_pb.js';
-import { copyModel } from './model.js';
+import { ELEM, copyModel } from './model.js';
 import type { OnnxModel } from './model.js';
-import { PlanGraph } from './passes/edit.js';
+import { PlanGraph, appendCast } from './passes/edit.js';
 import type { OperandKind, ShapedSite, SiteEdit } from './passes/edit.js';
+import { feedInput } from './passes/feed-input.js';
 import { insertRotation } from './passes/insert-rotation.js';
 import { insertScale } from './passes/insert-scale.js';
 import { insertShift } from './passes/insert-shift.js';
 import { replaceKernel } from './passes/replace-kernel.js';
 import { replaceWeight } from './passes/replace-weight.js';
-import { splitGemm } from './passes/split-gemm.js';
+import { splitBias } from './passes/split-bias.js';
 
 export type { OperandKind, ShapedSite } from './passes/edit.js';
 export { LANES_INPUT, blocksInput, operandInput } from './passes/edit.js';
@@ -24,23 +25,41 @@ function editSite(
   kinds: ReadonlySet<OperandKind>,
   plan: PlanGraph,
 ): NodeProto[] {
-  const edit: SiteEdit = { site, plan, before: [], node, after: [], current: site.value };
-  if (kinds.has('rotation')) insertRotation(edit);
-  const isConvolution = site.kind === 'convolution';
-  if (isConvolution && kinds.has('weight')) replaceKernel(edit);
-  if (kinds.has('scale') || kinds.has('shift') || (kinds.has('weight') && !isConvolution)) {
-    edit.current = `papillon:${site.value}:product`;
-    const slot = node.output.indexOf(site.value);
-    node.output[slot] = edit.current;
-    const addBias = splitGemm(edit);
-    if (kinds.has('weight') && !isConvolution) replaceWeight(edit);
-    if (kinds.has('scale')) insertScale(edit);
-    if (kinds.has('shift')) insertShift(edit);
-    addBias();
-    const last = edit.after.at(-1);
-    if (last) last.output[0] = site.value;
+  const edit: SiteEdit = { site, plan, before: [], node, after: [], input: site.input, current: site.value };
+  if (site.kind === 'convolution') editConvolution(edit, kinds);
+  else {
+    if (kinds.has('rotation')) insertRotation(edit);
+    if (kinds.has('weight') || kinds.has('scale') || kinds.has('shift')) editResult(edit, kinds);
+    if (kinds.has('rotation') && !kinds.has('weight')) feedInput(edit);
   }
+  const last = edit.after.at(-1);
+  if (last) last.output[0] = site.value;
   return [...edit.before, node, ...edit.after];
+}
+
+/** Puts what follows between the node's result and the readers of its value. */
+function detachResult(edit: SiteEdit): void {
+  const { node, site } = edit;
+  edit.current = `papillon:${site.value}:product`;
+  node.output[node.output.indexOf(site.value)] = edit.current;
+}
+
+function editConvolution(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void {
+  if (kinds.has('weight')) replaceKernel(edit);
+  if (!kinds.has('shift')) return;
+  detachResult(edit);
+  insertShift(edit);
+}
+
+function editResult(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void {
+  detachResult(edit);
+  const addBias = splitBias(edit);
+  if (kinds.has('weight')) replaceWeight(edit);
+  else if (edit.site.half) appendCast(edit, 'float', ELEM.FLOAT);
+  if (kinds.has('scale')) insertScale(edit);
+  if (kinds.has('shift')) insertShift(edit);
+  if (edit.site.half) appendCast(edit, 'half', ELEM.FLOAT16);
+  addBias();
 }
 
 /**

@@ -16,10 +16,10 @@ import { PapillonError } from '../errors.js';
 import type { BaseModule, ModelDescription, TensorSpec } from '../types.js';
 import { CompiledCache } from './compiled-cache.js';
 import type { ModelLocation } from './model-folder.js';
-import { probe } from './probe.js';
+import { computesTheSame, probe } from './probe.js';
 import type { ProbeResult } from './probe.js';
 import { datatypeOf, openCompiled, writeOptimised } from './session.js';
-import type { Session, SessionSettings } from './session.js';
+import type { Optimisation, Session, SessionSettings } from './session.js';
 
 const GRAPH_FILE = 'base.onnx';
 const MANIFEST_FILE = 'manifest.json';
@@ -74,23 +74,62 @@ function specs(metadata: Session['inputMetadata']): TensorSpec[] {
   });
 }
 
-/** Optimises; when the usual list of fusions loses sites, once more with further fusions switched off. */
+interface Optimised {
+  readonly model: OnnxModel;
+  readonly located: ReturnType<typeof locateSites>;
+  /** The saved form computes what the session it was saved from computes. */
+  readonly faithful: boolean;
+}
+
+async function tryOptimisation(
+  source: string,
+  target: string,
+  settings: SessionSettings,
+  modules: readonly GraphModule[],
+  optimisation: Optimisation,
+): Promise<Optimised> {
+  rmSync(target, { force: true });
+  rmSync(`${target}.data`, { force: true });
+  const original = await writeOptimised(source, target, settings, optimisation);
+  try {
+    const model = openModel(target);
+    const saved = await openCompiled(target, settings);
+    try {
+      const faithful = await computesTheSame(original, saved, specs(original.inputMetadata));
+      return { model, located: locateSites(model, modules), faithful };
+    } finally {
+      await saved.release();
+    }
+  } finally {
+    await original.release();
+  }
+}
+
+/**
+ * Optimises, in ways ever more cautious: with fewer fusions where the usual ones lost sites, and without prepacking
+ * where the saved form computes something else (seen with weights of 4 bits in QDQ form).
+ */
 async function optimise(
   source: string,
   target: string,
   settings: SessionSettings,
   modules: readonly GraphModule[],
-): Promise<{ readonly model: OnnxModel; readonly located: ReturnType<typeof locateSites> }> {
+): Promise<Optimised> {
+  const attempt = (optimisation: Optimisation): Promise<Optimised> =>
+    tryOptimisation(source, target, settings, modules, optimisation);
   try {
-    await writeOptimised(source, target, settings, false);
-    let model = openModel(target);
-    let located = locateSites(model, modules);
-    if (located.lost.length > 0) {
-      await writeOptimised(source, target, settings, true);
-      model = openModel(target);
-      located = locateSites(model, modules);
+    let fewerFusions = false;
+    let result = await attempt({ fewerFusions, prepack: true });
+    if (result.located.lost.length > 0) {
+      fewerFusions = true;
+      result = await attempt({ fewerFusions, prepack: true });
     }
-    return { model, located };
+    if (!result.faithful) result = await attempt({ fewerFusions, prepack: false });
+    if (result.faithful) return result;
+    throw new PapillonError(
+      'BASE_UNSUPPORTED',
+      'ONNX Runtime saves an optimised form of this model that computes something else: export it anew',
+    );
   } catch (error) {
     if (error instanceof PapillonError) throw error;
     const reason =
@@ -173,6 +212,7 @@ async function compile(
       ...site,
       // 0, unknown: passes then take the form that fits every rank.
       rank: value?.rank ?? 0,
+      half: value?.half ?? false,
       separable: site.kind !== 'convolution' && (input?.separable ?? false) && (value?.separable ?? false),
     };
   });

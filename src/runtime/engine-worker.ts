@@ -8,11 +8,12 @@ import type { Tensor as OrtTensor } from 'onnxruntime-node';
 import { PapillonError, toPlainError } from '../errors.js';
 import type { ErrorCode, PlainError } from '../errors.js';
 import { LANES_INPUT, blocksInput } from '../onnx/plan.js';
-import type { AdapterOperands, NumericArray, Tensor } from '../types.js';
+import type { AdapterOperands, ModuleOperands, NumericArray, Tensor } from '../types.js';
 import { openBase, withoutPaths } from './base.js';
 import type { CompiledBase } from './base.js';
 import { baseOperands } from './base-operands.js';
 import { commonBlockSizes } from './lanes.js';
+import type { BaseOperands } from './lanes.js';
 import type { FromWorker, RunReply, RunRequest, ToWorker, WorkerSettings } from './messages.js';
 import { locateModel } from './model-folder.js';
 import { PlanStore } from './plans.js';
@@ -40,13 +41,15 @@ function publicError(error: unknown, fallback: ErrorCode): PlainError {
 class EngineWorker {
   private readonly adapters = new Map<string, AdapterOperands>();
   private readonly plans: PlanStore;
+  private readonly operands: BaseOperands;
 
   private constructor(
     private readonly base: CompiledBase,
     private readonly session: Session,
     settings: WorkerSettings,
   ) {
-    this.plans = new PlanStore(base, settings.session, baseOperands(base), this.adapters, {
+    this.operands = baseOperands(base);
+    this.plans = new PlanStore(base, settings.session, this.operands, this.adapters, {
       compiled: (seconds, cached) => {
         post({ type: 'compiled', seconds, cached });
       },
@@ -86,8 +89,7 @@ class EngineWorker {
     switch (message.type) {
       case 'attach':
         await this.answer(message.id, async () => {
-          await this.attach(message.operands);
-          post({ type: 'attached', id: message.id });
+          post({ type: 'attached', id: message.id, alone: await this.attach(message.operands) });
         });
         return;
       case 'detach':
@@ -115,8 +117,12 @@ class EngineWorker {
     }
   }
 
-  /** Opens the adapter's plan at once: the request that waits for the adapter would need it next. */
-  private async attach(operands: AdapterOperands): Promise<void> {
+  /**
+   * Opens the adapter's plan at once: the request that waits for the adapter would need it next. Resolves to whether
+   * its rows may share a batch with no others.
+   */
+  private async attach(given: AdapterOperands): Promise<boolean> {
+    const operands = { ...given, modules: given.modules.map((module) => this.withoutBaseWeight(module)) };
     this.adapters.set(operands.key, operands);
     this.plans.admit(operands);
     try {
@@ -126,6 +132,21 @@ class EngineWorker {
       await this.plans.forget(operands.key);
       throw error;
     }
+    return operands.modules.some(({ module, weight }) => {
+      const sites = this.base.sites.filter((site) => site.module === module);
+      // Where rows cannot be told apart; or where a neighbour would need the base's weight, of which there is none.
+      return sites.some((site) => !site.separable || (weight !== undefined && site.quantised));
+    });
+  }
+
+  /** PEFT saves the base's own weight of a targeted lm_head: it need not travel with every lane. */
+  private withoutBaseWeight(module: ModuleOperands): ModuleOperands {
+    const { weight, ...rest } = module;
+    const site = this.base.sites.find((candidate) => candidate.module === module.module);
+    if (!weight || site?.kind !== 'linear' || site.quantised) return module;
+    const frozen = this.operands.weight(module.module);
+    const isSame = frozen.length === weight.length && frozen.every((value, i) => value === weight[i]);
+    return isSame ? rest : module;
   }
 
   private async run(request: RunRequest): Promise<{ reply: RunReply; transfer: ArrayBuffer[] }> {

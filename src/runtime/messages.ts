@@ -44,7 +44,7 @@ export interface BaseOpened {
 export type FromWorker =
   | { readonly type: 'opened'; readonly base: BaseOpened }
   | { readonly type: 'refused'; readonly error: PlainError }
-  | { readonly type: 'attached'; readonly id: number }
+  | { readonly type: 'attached'; readonly id: number; readonly alone: boolean }
   | { readonly type: 'ran'; readonly id: number; readonly reply: RunReply }
   | { readonly type: 'failed'; readonly id: number; readonly error: PlainError }
   | { readonly type: 'compiled'; readonly seconds: number; readonly cached: boolean }

@@ -10,6 +10,7 @@ import type { Session } from './session.js';
 
 export interface ProbedValue {
   readonly rank: number;
+  readonly half: boolean;
   readonly separable: boolean;
 }
 
@@ -193,6 +194,32 @@ function equalsTrimmed(padded: OrtTensor, plain: OrtTensor, axis: number | undef
   return true;
 }
 
+function isSame(a: OrtTensor | undefined, b: OrtTensor | undefined): boolean {
+  const [x, y] = [numbers(a), numbers(b)];
+  if (!x || !y) return x === y;
+  return x.length === y.length && (x.every((value, i) => Object.is(value, y[i])) || isClose(x, 0, y));
+}
+
+/**
+ * Whether two sessions of one model give the same outputs on made-up inputs. True also where those inputs do not fit
+ * the model: then nothing can be said.
+ */
+export async function computesTheSame(
+  original: Session,
+  other: Session,
+  inputs: readonly TensorSpec[],
+): Promise<boolean> {
+  const feeds = makeFeeds(inputs, [{ seed: 1, length: LENGTH, valid: LENGTH }], maskedAxis(inputs));
+  let expected: InferenceSession.OnnxValueMapType;
+  try {
+    expected = await original.run(feeds);
+  } catch {
+    return true;
+  }
+  const outputs = await other.run(feeds);
+  return Object.keys(expected).every((name) => isSame(outputs[name], expected[name]));
+}
+
 /**
  * Probes a session whose outputs are the graph's own plus the `values` exposed by the pass of that name.
  * Rejects with what ONNX Runtime says when the made-up inputs do not fit the model.
@@ -216,7 +243,11 @@ export async function probe(
   const probed = new Map<string, ProbedValue>();
   for (const name of values) {
     const rank = first[name]?.dims.length ?? 0;
-    probed.set(name, { rank, separable: isSeparable(both?.[name], first[name], second?.[name]) });
+    probed.set(name, {
+      rank,
+      half: first[name]?.type === 'float16',
+      separable: isSeparable(both?.[name], first[name], second?.[name]),
+    });
   }
   const stackable =
     variableRows &&

@@ -99,18 +99,26 @@ const OTHER_FUSIONS = [
   'DynamicQuantizeMatMulFusion',
 ];
 
+/** How a model is optimised. */
+export interface Optimisation {
+  /** Leave out more fusions than usual. */
+  readonly fewerFusions: boolean;
+  /** Also save what kernels make of their weights, so that later sessions need not. */
+  readonly prepack: boolean;
+}
+
 /**
- * Writes ONNX Runtime's optimised form of a model: `<path>` and, beside it, `<path>.data` with every initializer
- * and the prepacked form of those that kernels pack.
+ * Writes ONNX Runtime's optimised form of a model: `<path>` and, beside it, `<path>.data` with every initializer.
+ * Returns the session that it was made from: the caller releases it.
  */
 export async function writeOptimised(
   source: string,
   target: string,
   settings: SessionSettings,
-  keepMore: boolean,
-): Promise<void> {
-  const disabled = keepMore ? [...SITE_SWALLOWING_FUSIONS, ...OTHER_FUSIONS] : SITE_SWALLOWING_FUSIONS;
-  const session = await ort.InferenceSession.create(source, {
+  { fewerFusions, prepack }: Optimisation,
+): Promise<Session> {
+  const disabled = fewerFusions ? [...SITE_SWALLOWING_FUSIONS, ...OTHER_FUSIONS] : SITE_SWALLOWING_FUSIONS;
+  return ort.InferenceSession.create(source, {
     ...providerOptions(settings),
     graphOptimizationLevel: 'all',
     optimizedModelFilePath: target,
@@ -118,12 +126,11 @@ export async function writeOptimised(
       session: {
         optimized_model_external_initializers_file_name: `${basename(target)}.data`,
         optimized_model_external_initializers_min_size_in_bytes: '128',
-        save_external_prepacked_constant_initializers: '1',
+        save_external_prepacked_constant_initializers: prepack ? '1' : '0',
       },
       optimization: { disable_specified_optimizers: disabled.join(';') },
     },
   });
-  await session.release();
 }
 
 /** Opens a graph that is already optimised: as it is, its weights mapped from the file beside it. */

@@ -24,6 +24,8 @@ export interface ShapedSite extends Site {
   readonly rank: number;
   /** Rows of different adapters can be told apart here. */
   readonly separable: boolean;
+  /** Values are float16 here; operands stay float32 and are applied in float32. */
+  readonly half: boolean;
 }
 
 /** Collects what a plan adds beside the nodes: inputs, constants, and values computed once. */
@@ -87,8 +89,29 @@ export interface SiteEdit {
   readonly before: NodeProto[];
   readonly node: NodeProto;
   readonly after: NodeProto[];
+  /** The float value that the module reads, as edited so far. */
+  input: string;
   /** Name of the last value behind the node so far; renamed to `site.value` when the edit is finished. */
   current: string;
+}
+
+/** The name of a float16 value in float32; other values as they are. */
+export function inFloat(edit: SiteEdit, value: string): string {
+  if (!edit.site.half) return value;
+  const name = `papillon:float:${value}`;
+  if (edit.plan.first(name)) edit.before.push(castNode(value, name, ELEM.FLOAT));
+  return name;
+}
+
+export function castNode(from: string, to: string, elemType: number): NodeProto {
+  return makeNode('Cast', [from], [to], { name: to, attributes: [intAttributeOf('to', elemType)] });
+}
+
+/** Appends a Cast behind the site's node. */
+export function appendCast(edit: SiteEdit, step: string, elemType: number): void {
+  const output = `papillon:${edit.site.value}:${step}`;
+  edit.after.push(castNode(edit.current, output, elemType));
+  edit.current = output;
 }
 
 /** The name of Shape(value), computed once however many sites need it. */

@@ -1,26 +1,26 @@
 /**
  * Puts x ← x R in front of a product: x [B, T, d] → [L, T', d/e, e] → [L, d/e, T', e] · R [L, d/e, e, e] → back.
  *
- * Requires: the site's node is a MatMul or Gemm with x as its first input. Ensures: the node reads x R; its weight
- * and its other readers of x are untouched. Sites that read the same x share its blocked transposition.
- * Rules: 1. MatMul, and Gemm with transA = 0: the features are x's last axis. 2. Gemm with transA = 1: x is
- * transposed first and transA becomes 0.
+ * Requires: the site's node is one of `PRODUCT_OPERATORS`. Ensures: the edit's input is x R; the node's weight and
+ * other readers of x are untouched. Sites that read the same x share its blocked transposition.
+ * Rules: 1. the features are x's last axis. 2. Gemm with transA = 1: x is transposed first and transA becomes 0.
+ * 3. float16: x is rotated in float32 and rounded again.
  */
 import { intAttribute, intsAttribute, makeNode } from '../graph.js';
 import { ELEM } from '../model.js';
-import { operandInput, shapeOf } from './edit.js';
+import { castNode, inFloat, operandInput, shapeOf } from './edit.js';
 import type { SiteEdit } from './edit.js';
 
 const SWAP_BLOCKS = intsAttribute('perm', [0, 2, 1, 3]);
 
 export function insertRotation(edit: SiteEdit): void {
-  const { site, plan, before, node } = edit;
-  const x = rowMajorInput(edit);
-  const width = site.inFeatures;
+  const { site, plan, before } = edit;
+  rowMajorInput(edit);
+  const x = inFloat(edit, edit.input);
   const blocked = `papillon:blocked-input:${x}`;
   if (plan.first(blocked)) {
     const viewed = `${blocked}:view`;
-    before.push(makeNode('Reshape', [x, plan.blockedShape(width)], [viewed], { name: viewed }));
+    before.push(makeNode('Reshape', [x, plan.blockedShape(site.inFeatures)], [viewed], { name: viewed }));
     before.push(makeNode('Transpose', [viewed], [blocked], { name: blocked, attributes: [SWAP_BLOCKS] }));
   }
   const operand = plan.input(operandInput('rotation', site.module), ELEM.FLOAT, [
@@ -38,19 +38,23 @@ export function insertRotation(edit: SiteEdit): void {
     }),
     makeNode('Reshape', [`${name}:view`, shapeOf(edit, x, before)], [name], { name }),
   );
-  node.input[0] = name;
+  edit.input = name;
+  if (site.half) {
+    edit.input = `${name}:half`;
+    before.push(castNode(name, edit.input, ELEM.FLOAT16));
+  }
 }
 
-/** The node's first input with features last. */
-function rowMajorInput(edit: SiteEdit): string {
+/** Puts the features last in the edit's input. */
+export function rowMajorInput(edit: SiteEdit): void {
   const { node, plan, before } = edit;
-  const x = node.input[0] ?? '';
-  const transA = node.opType === 'Gemm' && intAttribute(node, 'transA', 0) === 1;
-  if (!transA) return x;
-  const name = `papillon:row-major:${x}`;
+  const isTransposed = node.opType === 'Gemm' && intAttribute(node, 'transA', 0) === 1;
+  if (!isTransposed) return;
+  const name = `papillon:row-major:${edit.input}`;
   if (plan.first(name)) {
-    before.push(makeNode('Transpose', [x], [name], { name, attributes: [intsAttribute('perm', [1, 0])] }));
+    const attributes = [intsAttribute('perm', [1, 0])];
+    before.push(makeNode('Transpose', [edit.input], [name], { name, attributes }));
   }
   node.attribute = node.attribute.filter((attribute) => attribute.name !== 'transA');
-  return name;
+  edit.input = name;
 }

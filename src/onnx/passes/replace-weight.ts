@@ -1,25 +1,22 @@
 /**
  * Replaces the frozen weight by one per lane: x [L, T', d] · W [L, n, d]ᵀ → [L, T', n].
  *
- * Requires: the site's node is a MatMul, or a Gemm that `splitGemm` has stripped of its bias, with features last in
- * its first input. Ensures: the node is a FusedMatMul over the operand; the result has the product's shape.
+ * Requires: `splitBias` has run. Ensures: the node is a FusedMatMul over the operand, in float32; the result has the
+ * product's shape.
  * Rules: 1. α ≠ 1 stays as FusedMatMul's alpha. 2. The operand keeps the checkpoint's [out, in] order (transB).
  */
 import { create } from '@bufbuild/protobuf';
 import { AttributeProtoSchema, AttributeType } from '../gen/onnx_pb.js';
-import { floatAttribute, intAttribute, intAttributeOf, intsAttribute, makeNode } from '../graph.js';
+import { floatAttribute, intAttributeOf, makeNode } from '../graph.js';
 import { ELEM } from '../model.js';
-import { append, operandInput, shapeOf } from './edit.js';
+import { append, inFloat, operandInput, shapeOf } from './edit.js';
 import type { SiteEdit } from './edit.js';
+import { rowMajorInput } from './insert-rotation.js';
 
 export function replaceWeight(edit: SiteEdit): void {
   const { site, plan, before, node } = edit;
-  let x = node.input[0] ?? '';
-  if (node.opType === 'Gemm' && intAttribute(node, 'transA', 0) === 1) {
-    const name = `papillon:${site.value}:row-major`;
-    before.push(makeNode('Transpose', [x], [name], { name, attributes: [intsAttribute('perm', [1, 0])] }));
-    x = name;
-  }
+  rowMajorInput(edit);
+  const x = inFloat(edit, edit.input);
   const rows = `papillon:${site.value}:weight-rows`;
   before.push(makeNode('Reshape', [x, plan.rowsShape(site.inFeatures)], [rows], { name: rows }));
   const operand = plan.input(operandInput('weight', site.module), ELEM.FLOAT, [
