@@ -1,0 +1,250 @@
+"""One case: a base in several exports, adapters, inputs, and what they must compute. Writes its folder."""
+
+import copy
+import dataclasses
+import json
+import pathlib
+import platform
+import shutil
+from importlib.metadata import version
+from typing import Callable
+
+import numpy as np
+import torch
+
+from . import adapters as peft_side
+from . import export as onnx_side
+from . import precision, reference
+from .adapters import Adapter
+from .export import Export
+
+PACKAGES = ["torch", "transformers", "peft", "onnx", "onnxscript", "onnxruntime", "safetensors", "numpy"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Composition:
+    """Adapters active together, in PEFT's order: set_adapter(parts)."""
+
+    parts: list[str]
+    note: str = ""
+    expect: str = "ok"
+    by_reference: bool = False
+    """PEFT cannot hold these parts at once: the expected values are the numpy reference's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Strength:
+    adapter: str
+    alphas: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5)
+    note: str = ""
+    expect: str = "ok"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    name: str
+    about: str
+    build: Callable[[], torch.nn.Module]
+    inputs: dict[str, dict[str, np.ndarray]]
+    outputs: list[str]
+    exports: list[Export]
+    adapters: list[Adapter]
+    dynamic: dict[str, dict[int, str]]
+    compositions: list[Composition] = dataclasses.field(default_factory=list)
+    strengths: list[Strength] = dataclasses.field(default_factory=list)
+    atol: float = 1e-4
+    rtol: float = 1e-4
+    tolerance_note: str = "compare float32 outputs with expected/<adapter>/unmerged_f64; |got-want| <= atol + rtol*|want|"
+    mixable: bool = True
+    """Whether rows of one batch may use different adapters at every adapted site."""
+    example: str = ""
+    """The input set that is traced (default: the last)."""
+    export_model: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model
+    """The part of the model that is exported."""
+    export_forward: Callable | None = None
+    forward: Callable | None = None
+    """(model, {input: tensor}) -> {output: tensor}; default: the model called with keywords."""
+
+    def run_forward(self, model, tensors):
+        if self.forward:
+            return self.forward(model, tensors)
+        return dict(zip(self.outputs, onnx_side.pick(model(**tensors), self.outputs)))
+
+
+class Folder:
+    """Writes the files of a case and remembers their paths for cases.json."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def arrays(self, place, sets, cast=None):
+        """{set: {name: array}} -> the same with paths."""
+        paths = {}
+        for name, arrays in sets.items():
+            paths[name] = {}
+            for key, array in arrays.items():
+                file = self.root / place / name / f"{key}.npy"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                np.save(file, np.ascontiguousarray(array if cast is None else array.astype(cast)))
+                paths[name][key] = str(file.relative_to(self.root))
+        return paths
+
+
+def write_bases(case, root, base64):
+    variants = []
+    example = case.inputs[case.example or list(case.inputs)[-1]]
+    for spec in case.exports:
+        path = root / spec.file
+        if spec.make:
+            spec.make(root, path)
+        else:
+            model = case.export_model((spec.build or case.build)())
+            onnx_side.export(spec, model, path, example, case.outputs, case.dynamic, case.export_forward)
+        worst = onnx_side.check(spec, path, case.inputs, base64)
+        print(f"  {spec.file}: {path.stat().st_size // 1024} KB, {worst:.1e} from torch", flush=True)
+        variants.append(
+            {"file": spec.file, "exporter": spec.kind, "opset": spec.opset, "expect": spec.expect, "note": spec.note,
+             "onnxruntime_vs_torch_f64": worst}
+        )
+    return variants
+
+
+def check_against_numpy(case, adapter, folder, forms):
+    """PEFT's outputs against the numpy reference; raises when they disagree."""
+    model = reference.apply(peft_side.base_of(adapter, case.build), folder)
+    mine = {n: precision.run(model, case.run_forward, a, True) for n, a in case.inputs.items()}
+    worst = onnx_side.distance(mine, forms[adapter.numpy_form])
+    limit = 1e-9 if adapter.numpy_form == "unmerged" else 1e-4
+    if not worst <= limit:
+        raise AssertionError(f"{case.name}/{adapter.name}: numpy is {worst:.2e} away from PEFT's {adapter.numpy_form}")
+    return worst
+
+
+def write_adapter(case, adapter, folder, files):
+    peft_side.write(adapter, case.build, folder)
+    args = (adapter, case.build, folder, case.run_forward, case.inputs)
+    forms = {"unmerged": peft_side.unmerged(*args), "merged": peft_side.merged(*args)}
+    stats = {"merged_f32_vs_unmerged_f64": onnx_side.distance(forms["merged"], forms["unmerged"])}
+    merged64 = onnx_side.distance(peft_side.merged_double(*args), forms["unmerged"])
+    stats["merged_f64_vs_unmerged_f64"] = merged64
+    if merged64 > 1e-9 and not adapter.merged_differs:
+        raise AssertionError(f"{case.name}/{adapter.name}: PEFT's merge is {merged64:.2e} away from its forward pass")
+    if adapter.numpy_form:
+        stats["numpy_vs_peft"] = check_against_numpy(case, adapter, folder, forms)
+    expected = {
+        "unmerged_f64": files.arrays(f"expected/{adapter.name}/unmerged_f64", forms["unmerged"], np.float32),
+        "merged_f32": files.arrays(f"expected/{adapter.name}/merged_f32", forms["merged"], np.float32),
+    }
+    return forms["unmerged"], {
+        "name": adapter.name,
+        "path": f"adapters/{adapter.name}",
+        "peft_version": adapter.peft_version,
+        "expect": adapter.expect,
+        "note": "; ".join(filter(None, [adapter.note, adapter.merged_differs])),
+        "seed": adapter.seed,
+        "adapted_modules": peft_side.adapted_modules(adapter, case.build, folder),
+        **adapter.extra,
+        "expected": expected,
+        "stats": stats,
+    }
+
+
+def by_reference(case, parts, folders):
+    model = peft_side.base_of(parts[0], case.build)
+    for folder in folders:
+        model = reference.apply(model, folder)
+    return {n: precision.run(model, case.run_forward, a, True) for n, a in case.inputs.items()}
+
+
+def write_composition(case, composition, root, files):
+    known = {a.name: a for a in case.adapters}
+    parts = [known[name] for name in composition.parts]
+    folders = [root / "adapters" / name for name in composition.parts]
+    kinds = {type(part.config()).__name__ for part in parts}
+    # BOFT: x meets the last part first (x R_b R_a). OFT: the first (x R_a R_b).
+    order = folders if kinds == {"BOFTConfig"} else folders[::-1]
+    mine = by_reference(case, parts, order)
+    name = "+".join(composition.parts)
+    entry = {"name": name, "parts": composition.parts, "expect": composition.expect, "note": composition.note}
+    if composition.by_reference:
+        entry["reference"] = "numpy"
+        entry["expected"] = {"unmerged_f64": files.arrays(f"expected/{name}/unmerged_f64", mine, np.float32)}
+        return entry
+    args = (parts, case.build, folders, case.run_forward, case.inputs)
+    theirs, merged = peft_side.stacked(*args, merge=False), peft_side.stacked(*args, merge=True)
+    swapped = by_reference(case, parts, order[::-1])
+    entry["reference"] = "PEFT set_adapter(parts)"
+    entry["stats"] = {
+        "numpy_vs_peft": onnx_side.distance(mine, theirs),
+        "merged_f32_vs_unmerged_f64": onnx_side.distance(merged, theirs),
+        "other_order_vs_peft": onnx_side.distance(swapped, theirs),
+    }
+    if entry["stats"]["numpy_vs_peft"] > 1e-9:
+        raise AssertionError(f"{case.name}/{name}: {entry['stats']}")
+    entry["expected"] = {
+        "unmerged_f64": files.arrays(f"expected/{name}/unmerged_f64", theirs, np.float32),
+        "merged_f32": files.arrays(f"expected/{name}/merged_f32", merged, np.float32),
+    }
+    return entry
+
+
+def write_strength(case, strength, root, files, base64, unmerged):
+    known = {a.name: a for a in case.adapters}
+    entry = {"adapter": strength.adapter, "expect": strength.expect, "note": strength.note, "alphas": []}
+    for alpha in strength.alphas:
+        model = peft_side.base_of(known[strength.adapter], case.build)
+        model = reference.apply(model, root / "adapters" / strength.adapter, alpha)
+        mine = {n: precision.run(model, case.run_forward, a, True) for n, a in case.inputs.items()}
+        ends = {0.0: base64, 1.0: unmerged[strength.adapter]}
+        if alpha in ends and onnx_side.distance(mine, ends[alpha]) > 1e-9:
+            raise AssertionError(f"{case.name}/{strength.adapter}: strength {alpha} is not what it must be")
+        place = f"expected/{strength.adapter}/strength_{alpha:g}"
+        entry["alphas"].append({"alpha": alpha, "expected": files.arrays(place, mine, np.float32)})
+    return entry
+
+
+def write_case(case, destination):
+    """Generates the whole folder afresh."""
+    print(case.name, flush=True)
+    root = pathlib.Path(destination) / case.name
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    files = Folder(root)
+    base64 = {n: precision.run(case.build(), case.run_forward, a, True) for n, a in case.inputs.items()}
+    spec = {
+        "case": case.name,
+        "about": case.about,
+        "base": case.exports[0].file,
+        "base_variants": {e.file: e.describe() for e in case.exports},
+        "variants": write_bases(case, root, base64),
+        "opset": case.exports[0].opset,
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "tolerance": {"atol": case.atol, "rtol": case.rtol, "note": case.tolerance_note},
+        "mixable": case.mixable,
+        "onnx_inputs": list(case.dynamic),
+        "onnx_outputs": case.outputs,
+        "inputs": files.arrays("inputs", case.inputs),
+        "base_expected": files.arrays("expected/base", base64, np.float32),
+        "adapters": [],
+    }
+    unmerged = {}
+    for adapter in case.adapters:
+        unmerged[adapter.name], entry = write_adapter(case, adapter, root / "adapters" / adapter.name, files)
+        entry["stats"]["adapter_vs_base"] = onnx_side.distance(unmerged[adapter.name], base64)
+        spec["adapters"].append(entry)
+        print(f"  {adapter.name}: {({k: float(f'{v:.1e}') for k, v in entry['stats'].items()})}", flush=True)
+    spec["compositions"] = [write_composition(case, c, root, files) for c in case.compositions]
+    spec["strengths"] = [write_strength(case, s, root, files, base64, unmerged) for s in case.strengths]
+    finish(root, spec)
+
+
+def finish(root, spec):
+    def plain(value):
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+
+    spec = copy.deepcopy(spec)
+    for entry in spec["adapters"]:
+        entry["stats"] = {k: plain(v) for k, v in entry.get("stats", {}).items()}
+    (root / "cases.json").write_text(json.dumps(spec, indent=1) + "\n")
+    size = sum(f.stat().st_size for f in root.rglob("*") if f.is_file())
+    print(f"  {size // 1024} KB", flush=True)

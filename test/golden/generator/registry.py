@@ -1,0 +1,5 @@
+"""Every case by name."""
+
+from .families import causal, encoders, vision
+
+CASES = {**encoders.CASES, **causal.CASES, **vision.CASES}
