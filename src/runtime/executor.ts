@@ -158,7 +158,7 @@ export class OnnxExecutor implements Executor {
       rows: lanes.length,
       tokens,
       paddedTokens: layout.paddedAxis === null ? tokens : lanes.length * stacked.paddedLength,
-      distinctAdapters: new Set(lanes).size,
+      distinctAdapters: new Set(lanes.filter((key) => key !== null)).size,
       plan: reply.plan,
     };
   }
@@ -362,7 +362,7 @@ function mergeResults(
     rows: sum((r) => r.rows),
     tokens: sum((r) => r.tokens),
     paddedTokens: sum((r) => r.paddedTokens),
-    distinctAdapters: groups.length,
+    distinctAdapters: sum((r) => r.distinctAdapters),
     plan: results[0]?.plan ?? 'base',
   };
 }
