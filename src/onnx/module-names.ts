@@ -13,7 +13,7 @@ export function moduleFromScopes(node: NodeProto): string | undefined {
   const scopes = node.metadataProps.find((entry) => entry.key === SCOPES_KEY)?.value;
   if (scopes === undefined) return undefined;
   const entries = [...scopes.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"/g)].map(
-    (m) => m[1] ?? m[2] ?? '',
+    (match) => match.at(1) ?? match.at(2) ?? '',
   );
   const module = entries.at(-2);
   return module === undefined || module === '' ? undefined : module;

@@ -41,8 +41,9 @@ export class OnnxExecutor implements Executor {
   private nextId = 1;
   private restarts = 0;
   private readonly running = new Map<number, Pending<RunReply>>();
-  private readonly attaching = new Map<number, Pending<undefined>>();
-  private readonly modules = new Map<string, readonly string[]>();
+  private readonly attaching = new Map<number, Pending<boolean>>();
+  /** Keys of adapters whose rows may share a batch with no others. */
+  private readonly alone = new Set<string>();
   private readonly resetListeners: (() => void)[] = [];
   private readonly stateListeners: ((state: ExecutorState) => void)[] = [];
   private lastLanes: readonly (string | null)[] = [];
@@ -76,24 +77,23 @@ export class OnnxExecutor implements Executor {
   async attach(operands: AdapterOperands): Promise<void> {
     const worker = this.readyWorker();
     const id = this.nextId++;
-    const changed = operands.modules.map((module) => module.module);
-    await new Promise<undefined>((resolve, reject) => {
+    const isAlone = await new Promise<boolean>((resolve, reject) => {
       this.attaching.set(id, { resolve, reject });
       this.send(worker, { type: 'attach', id, operands }, operandBuffers(operands));
     });
-    this.modules.set(operands.key, changed);
+    if (isAlone) this.alone.add(operands.key);
   }
 
   detach(key: string): void {
-    this.modules.delete(key);
+    this.alone.delete(key);
     if (this.worker && this.currentState === 'ready') this.send(this.worker, { type: 'detach', key }, []);
   }
 
   async run(batch: Batch): Promise<BatchResult> {
     const groups = this.separate(batch.items);
     const results = await Promise.all(groups.map((group) => this.runTogether(group)));
-    const only = results[0];
-    if (results.length === 1 && only) return only;
+    const only = results.length === 1 ? results.at(0) : undefined;
+    if (only !== undefined) return only;
     return mergeResults(batch.items, groups, results);
   }
 
@@ -108,18 +108,17 @@ export class OnnxExecutor implements Executor {
     this.rejectAll(new PapillonError('SHUTTING_DOWN', 'the server is shutting down'));
   }
 
-  /**
-   * Items that may share a run: none where rows cannot be stacked; where rows of different adapters cannot be told
-   * apart at a site, those of one adapter.
-   */
+  /** Adapters that may not share a batch get one of their own each; the others stay together. */
   private separate(items: readonly BatchItem[]): BatchItem[][] {
-    if (!this.model.layout.stackable) return items.map((item) => [item]);
-    const inseparable = new Set(this.base?.inseparable);
-    const keys = new Set(items.map((item) => item.adapterKey));
-    const touches = (key: string | null): boolean =>
-      key !== null && (this.modules.get(key) ?? []).some((module) => inseparable.has(module));
-    if (keys.size <= 1 || inseparable.size === 0 || ![...keys].some(touches)) return [[...items]];
-    return [...keys].map((key) => items.filter((item) => item.adapterKey === key));
+    const groups = new Map<string | null, BatchItem[]>();
+    for (const item of items) {
+      const isAlone = item.adapterKey !== null && this.alone.has(item.adapterKey);
+      const key = isAlone ? item.adapterKey : null;
+      const group = groups.get(key);
+      if (group) group.push(item);
+      else groups.set(key, [item]);
+    }
+    return [...groups.values()];
   }
 
   private async runTogether(items: readonly BatchItem[]): Promise<BatchResult> {
@@ -127,7 +126,7 @@ export class OnnxExecutor implements Executor {
     const started = performance.now();
     const { layout, inputs, outputs } = this.model;
     const order = this.arrange(items);
-    const arranged = order.map((i) => items[i]).filter((item) => item !== undefined);
+    const arranged = order.map((i) => items.at(i)).filter((item) => item !== undefined);
     const stacked = stackItems(arranged, inputs, layout);
     const lanes = arranged.flatMap((item) => new Array<string | null>(item.rows).fill(item.adapterKey));
     this.lastLanes = lanes;
@@ -235,7 +234,7 @@ export class OnnxExecutor implements Executor {
         this.take(this.running, message.id)?.resolve(message.reply);
         return;
       case 'attached':
-        this.take(this.attaching, message.id)?.resolve(undefined);
+        this.take(this.attaching, message.id)?.resolve(message.alone);
         return;
       case 'failed': {
         const error = fromPlainError(message.error);
@@ -268,7 +267,7 @@ export class OnnxExecutor implements Executor {
 
   /** The worker is gone and with it every session and operand: fail what was running, start another. */
   private lost(): void {
-    this.modules.clear();
+    this.alone.clear();
     this.lastLanes = [];
     this.options.observer.restarted();
     this.setState('restarting');

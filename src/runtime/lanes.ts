@@ -138,7 +138,7 @@ export class LaneAssembler {
 
   /** Operands for one lane per entry of `keys` (null: the base's). Views stay valid until the next call. */
   assemble(keys: readonly (string | null)[], sizes: BlockSizes): AssembledLanes {
-    const first = keys[0];
+    const first = keys.at(0);
     if (keys.length === 1 && first !== undefined) return this.view(1, sizes, this.laneOf(first, sizes));
     const bank = this.bank(keys.length, sizes);
     for (const [lane, key] of keys.entries()) {

@@ -46,7 +46,7 @@ export function locateModel(path: string): ModelLocation {
   const known = CANDIDATES.map((name) => join(full, name)).find((name) => existsSync(name));
   if (known) return { file: known, folder: full, id: basename(full) };
   const others = namesIn(full).filter((name) => name.endsWith('.onnx'));
-  const only = others[0];
+  const only = others.at(0);
   if (others.length === 1 && only !== undefined)
     return { file: join(full, only), folder: full, id: basename(full) };
   const found = others.length === 0 ? 'no .onnx file' : `several: ${others.join(', ')}`;

@@ -145,8 +145,8 @@ export class PlanStore {
       distinct.set(describe(needs), needs);
     }
     distinct.delete('');
-    const [first] = distinct.values();
-    if (!first) return null;
+    const first = [...distinct.values()].at(0);
+    if (first === undefined) return null;
     const needed = distinct.size === 1 ? first : union(distinct.values());
     // One of the batch's own sets often covers the others: then its plan serves.
     const own = distinct.get(describe(needed));

@@ -51,8 +51,8 @@ function product(sizes: readonly number[]): number {
  * (zero there too) hides.
  */
 function stack(parts: readonly Tensor[], axis: number, length: number): Tensor {
-  const first = parts[0];
-  if (!first) throw new PapillonError('INTERNAL', 'a batch without items');
+  const first = parts.at(0);
+  if (first === undefined) throw new PapillonError('INTERNAL', 'a batch without items');
   if (parts.length === 1 && (axis < 0 || first.shape[axis] === length)) return first;
   const rows = parts.reduce((sum, part) => sum + (part.shape[0] ?? 0), 0);
   const shape = first.shape.map((size, i) => (i === 0 ? rows : i === axis ? length : size));
