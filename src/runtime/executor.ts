@@ -108,8 +108,12 @@ export class OnnxExecutor implements Executor {
     this.rejectAll(new PapillonError('SHUTTING_DOWN', 'the server is shutting down'));
   }
 
-  /** Adapters that may not share a batch get one of their own each; the others stay together. */
+  /**
+   * Items that may share a run: none where rows cannot be stacked; adapters that may share with no others get a run
+   * of their own each.
+   */
   private separate(items: readonly BatchItem[]): BatchItem[][] {
+    if (!this.model.layout.stackable) return items.map((item) => [item]);
     const groups = new Map<string | null, BatchItem[]>();
     for (const item of items) {
       const isAlone = item.adapterKey !== null && this.alone.has(item.adapterKey);
