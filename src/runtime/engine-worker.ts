@@ -124,19 +124,15 @@ class EngineWorker {
   private async attach(given: AdapterOperands): Promise<boolean> {
     const operands = { ...given, modules: given.modules.map((module) => this.withoutBaseWeight(module)) };
     this.adapters.set(operands.key, operands);
-    this.plans.admit(operands);
     try {
+      this.plans.admit(operands);
       await this.plans.planFor([operands.key]);
     } catch (error) {
       this.adapters.delete(operands.key);
       await this.plans.forget(operands.key);
       throw error;
     }
-    return operands.modules.some(({ module, weight }) => {
-      const sites = this.base.sites.filter((site) => site.module === module);
-      // Where rows cannot be told apart; or where a neighbour would need the base's weight, of which there is none.
-      return sites.some((site) => !site.separable || (weight !== undefined && site.quantised));
-    });
+    return this.plans.isAlone(operands);
   }
 
   /** PEFT saves the base's own weight of a targeted lm_head: it need not travel with every lane. */

@@ -108,7 +108,6 @@ export class PlanStore {
   private general: Needs = new Map();
   private graph: OnnxModel | undefined;
   private readonly modules: ReadonlyMap<string, BaseModule>;
-  private readonly inseparable: ReadonlySet<string>;
 
   constructor(
     private readonly base: CompiledBase,
@@ -118,7 +117,6 @@ export class PlanStore {
     private readonly events: PlanEvents,
   ) {
     this.modules = new Map(base.description.modules.map((module) => [module.name, module]));
-    this.inseparable = new Set(base.sites.filter((site) => !site.separable).map((site) => site.module));
   }
 
   /** Takes note of a newly resident adapter. Throws, and notes nothing, where it does not fit the base. */
@@ -126,9 +124,20 @@ export class PlanStore {
     for (const module of adapter.modules) checkOperands(module, this.modules.get(module.module));
     const needs = needsOf(adapter, (name) => this.modules.get(name)?.kind);
     this.needs.set(adapter.key, needs);
-    // Mixtures never touch modules where rows cannot be told apart: several lanes would be wrong there.
-    const mixable = new Map([...needs].filter(([module]) => !this.inseparable.has(module)));
-    this.general = union([this.general, mixable]);
+    // Mixtures never have such an adapter, and several lanes would be wrong at its sites.
+    if (!this.isAlone(adapter)) this.general = union([this.general, needs]);
+  }
+
+  /**
+   * Whether an adapter's rows may share a batch with no others: where rows cannot be told apart, or where a neighbour
+   * would need the base's own weight, of which there is none in floats.
+   */
+  isAlone(adapter: AdapterOperands): boolean {
+    return adapter.modules.some(({ module, weight }) =>
+      this.base.sites.some(
+        (site) => site.module === module && (!site.separable || (weight !== undefined && site.quantised)),
+      ),
+    );
   }
 
   async forget(key: string): Promise<void> {
