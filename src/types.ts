@@ -70,15 +70,21 @@ export interface BaseModule {
   readonly name: string;
   /**
    * `linear`: rotation, scale, bias and weight apply. `convolution`: the same, merged into its weight, so one
-   * adapter a batch. `normalization`: only its bias can be replaced.
+   * adapter a batch. `normalization`: only its bias can be replaced. `embedding`: the rows that are looked up can be
+   * rotated.
    */
-  readonly kind: 'linear' | 'convolution' | 'normalization';
+  readonly kind: 'linear' | 'convolution' | 'normalization' | 'embedding';
   /** Linear: input width d. Convolution: channels × kernel height × width. Normalization: its width. */
   readonly inFeatures: number;
   /** Linear: output width n. Normalization: its width. */
   readonly outFeatures: number;
   /** The base's own bias [outFeatures] in float32, or null where the layer has none. */
   readonly bias: Float32Array | null;
+  /**
+   * Linear: its result is an output of the model as it is, so an adapter may bring a head of another width
+   * (`ModuleOperands.weight` and `bias` with n' ≠ outFeatures rows).
+   */
+  readonly isHead?: boolean;
 }
 
 export interface ModelDescription {
@@ -102,16 +108,18 @@ export interface Rotation {
   readonly blocks: Float32Array;
 }
 
-/** What an adapter brings to one module: y = ((x R) Wᵀ) ⊙ s + b. What is absent stays the base's. */
+/** What an adapter brings to one module: y = (((x R) Wᵀ) O) ⊙ s + b. What is absent stays the base's. */
 export interface ModuleOperands {
   /** A `BaseModule.name`. */
   readonly module: string;
   readonly rotation?: Rotation;
+  /** O, on the module's result before scale and bias, width outFeatures (old OFT; embeddings). */
+  readonly outputRotation?: Rotation;
   /** s, [outFeatures]. Absent where all ones. */
   readonly scale?: Float32Array;
-  /** b, [outFeatures], replacing the base's. */
+  /** b, [outFeatures] ([n'] of a head), replacing the base's. */
   readonly bias?: Float32Array;
-  /** W, [outFeatures, inFeatures] row-major, replacing the base's. */
+  /** W, [outFeatures, inFeatures] ([n', inFeatures] of a head) row-major, replacing the base's. */
   readonly weight?: Float32Array;
 }
 
