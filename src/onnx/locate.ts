@@ -68,8 +68,8 @@ function siteOf(index: GraphIndex, module: GraphModule, use: ModuleUse): Site | 
     case 'normalization':
       return { ...shared, input: value, kernel: null, quantised: false };
     case 'convolution': {
-      const weight = node.input[1] === undefined ? undefined : index.constant(node.input[1]);
-      const input = node.input[0];
+      const [input, kernel] = [node.input.at(0), node.input.at(1)];
+      const weight = kernel === undefined ? undefined : index.constant(kernel);
       if (node.opType !== 'Conv' || weight?.dims.length !== 4 || input === undefined) return undefined;
       return { ...shared, input, kernel: tensorDims(weight), quantised: false };
     }

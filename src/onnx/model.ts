@@ -89,7 +89,7 @@ export function tensorDims(tensor: TensorProto): number[] {
   return tensor.dims.map(Number);
 }
 
-const ELEMENT_BYTES: Readonly<Record<number, number>> = {
+const ELEMENT_BYTES: Readonly<Partial<Record<number, number>>> = {
   [ELEM.FLOAT]: 4,
   [ELEM.UINT8]: 1,
   [ELEM.INT8]: 1,

@@ -61,7 +61,7 @@ function biasBehind(
   const readers = index.consumers.get(value) ?? [];
   const add = readers.length === 1 ? readers[0] : undefined;
   if (add?.opType !== 'Add') return undefined;
-  const other = add.input[0] === value ? add.input[1] : add.input[0];
+  const other = add.input.at(add.input[0] === value ? 1 : 0);
   const tensor = other === undefined ? undefined : index.constant(other);
   return isVector(tensor, size) && other !== undefined ? { tensor, name: other, add } : undefined;
 }
@@ -77,8 +77,8 @@ interface Product {
 
 /** MatMul and Gemm over a constant matrix, dequantised ones included. */
 function floatProduct(index: GraphIndex, node: NodeProto): Product | undefined {
-  const [, weightName] = node.input;
-  const value = node.output[0];
+  const weightName = node.input.at(1);
+  const value = node.output.at(0);
   const weight = weightName === undefined ? undefined : index.constantMatrix(weightName);
   if (value === undefined || weight?.tensor.dims.length !== 2) return undefined;
   const [rows = 0, columns = 0] = tensorDims(weight.tensor);
@@ -93,7 +93,8 @@ function floatProduct(index: GraphIndex, node: NodeProto): Product | undefined {
 
 /** MatMulInteger → Cast → Mul by the scales: a dynamically quantised layer. */
 function integerProduct(index: GraphIndex, node: NodeProto): Product | undefined {
-  const tensor = node.input[1] === undefined ? undefined : index.constant(node.input[1]);
+  const weightName = node.input.at(1);
+  const tensor = weightName === undefined ? undefined : index.constant(weightName);
   const cast = index.soleConsumer(node.output[0], 'Cast');
   const value = index.soleConsumer(cast?.output[0], 'Mul')?.output[0];
   if (value === undefined || tensor?.dims.length !== 2) return undefined;
@@ -103,27 +104,31 @@ function integerProduct(index: GraphIndex, node: NodeProto): Product | undefined
 
 /** MatMulNBits: a matrix of 2 to 8 bits in blocks, its shape in attributes. */
 function blockQuantisedProduct(index: GraphIndex, node: NodeProto): Product | undefined {
-  const tensor = node.input[1] === undefined ? undefined : index.constant(node.input[1]);
-  const value = node.output[0];
+  const weightName = node.input.at(1);
+  const tensor = weightName === undefined ? undefined : index.constant(weightName);
+  const value = node.output.at(0);
   const [inFeatures, outFeatures] = [intAttribute(node, 'K', 0), intAttribute(node, 'N', 0)];
   if (value === undefined || tensor === undefined || inFeatures === 0 || outFeatures === 0) return undefined;
   return { inFeatures, outFeatures, value, weight: { tensor, storedOutIn: true } };
 }
 
-const PRODUCTS: Readonly<Record<string, (index: GraphIndex, node: NodeProto) => Product | undefined>> = {
+type FindProduct = (index: GraphIndex, node: NodeProto) => Product | undefined;
+
+const PRODUCTS: Readonly<Partial<Record<string, FindProduct>>> = {
   MatMul: floatProduct,
   Gemm: floatProduct,
   MatMulInteger: integerProduct,
   MatMulNBits: blockQuantisedProduct,
 };
 /** Where these operators take a bias of their own. */
-const BIAS_INPUT: Readonly<Record<string, number>> = { Gemm: 2, MatMulNBits: 5 };
+const BIAS_INPUT: Readonly<Partial<Record<string, number>>> = { Gemm: 2, MatMulNBits: 5 };
 
 function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
   const product = PRODUCTS[node.opType]?.(index, node);
   if (!product) return undefined;
   const { inFeatures, outFeatures, value, weight } = product;
-  const ownBias = node.input[BIAS_INPUT[node.opType] ?? -1];
+  const at = BIAS_INPUT[node.opType];
+  const ownBias = at === undefined ? undefined : node.input.at(at);
   const ownTensor = ownBias ? index.constant(ownBias) : undefined;
   const behind = ownTensor ? undefined : biasBehind(index, value, outFeatures);
   const name =
@@ -139,7 +144,7 @@ function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefi
     inFeatures,
     outFeatures,
     value,
-    biased: behind?.add.output[0] ?? null,
+    biased: behind?.add.output.at(0) ?? null,
     biasTensor: behind?.tensor ?? (isVector(ownTensor, outFeatures) ? ownTensor : undefined),
     biasFactor: ownTensor && node.opType === 'Gemm' ? floatAttribute(node, 'beta', 1) : 1,
     weight,
@@ -148,8 +153,8 @@ function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefi
 
 /** A 2-D convolution without groups; its weight is seen as [out, in·kh·kw]. */
 function convolutionCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
-  const [, weightName, biasName] = node.input;
-  const value = node.output[0];
+  const [weightName, biasName] = [node.input.at(1), node.input.at(2)];
+  const value = node.output.at(0);
   const tensor = weightName === undefined ? undefined : index.constant(weightName);
   if (value === undefined || tensor?.dims.length !== 4 || intAttribute(node, 'group', 1) !== 1)
     return undefined;
@@ -171,10 +176,10 @@ function convolutionCandidate(index: GraphIndex, node: NodeProto): Candidate | u
 
 /** LayerNormalization, or the last Add of a decomposed one: `value + constant vector`, in a module of its own. */
 function normalizationCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
-  const value = node.output[0];
+  const value = node.output.at(0);
   if (value === undefined) return undefined;
   const biasName =
-    node.opType === 'LayerNormalization' ? node.input[2] : node.input.find((n) => index.constant(n));
+    node.opType === 'LayerNormalization' ? node.input.at(2) : node.input.find((n) => index.constant(n));
   const biasTensor = biasName ? index.constant(biasName) : undefined;
   if (biasName === undefined || biasTensor?.dims.length !== 1) return undefined;
   const size = Number(biasTensor.dims[0]);

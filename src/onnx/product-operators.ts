@@ -7,7 +7,7 @@ export interface ProductOperator {
   readonly quantised: boolean;
 }
 
-export const PRODUCT_OPERATORS: Readonly<Record<string, ProductOperator>> = {
+export const PRODUCT_OPERATORS: Readonly<Partial<Record<string, ProductOperator>>> = {
   MatMul: { biasInput: null, quantised: false },
   Gemm: { biasInput: 2, quantised: false },
   MatMulNBits: { biasInput: 5, quantised: true },

@@ -153,7 +153,7 @@ class EngineWorker {
     const plan = keys.size === 0 ? null : await this.plans.planFor(keys);
     if (plan) this.feedOperands(plan, request.lanes, [...keys], feeds);
     const assembled = performance.now();
-    const results = await (plan?.session ?? this.session).run(feeds);
+    const results: Partial<Record<string, OrtTensor>> = await (plan?.session ?? this.session).run(feeds);
     const finished = performance.now();
 
     const outputs: [string, Tensor][] = [];

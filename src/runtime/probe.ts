@@ -3,7 +3,7 @@
  * whether outputs can be split by rows, and whether padding is really masked. Rows 0 and 1 are run alone and
  * together; where the stacked run equals the two single runs laid one behind the other, rows are separable.
  */
-import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import type { Tensor as OrtTensor } from 'onnxruntime-node';
 import type { TensorSpec } from '../types.js';
 import { toOrtTensor } from './session.js';
 import type { Session } from './session.js';
@@ -56,6 +56,8 @@ interface Row {
 }
 
 type Feeds = Record<string, OrtTensor>;
+/** What a run gave, by name. */
+type Values = Readonly<Partial<Record<string, OrtTensor>>>;
 
 function makeRow(
   spec: TensorSpec,
@@ -152,7 +154,7 @@ function isClose(a: Float64Array, aStart: number, b: Float64Array): boolean {
   let scale = 1e-6;
   for (const value of b) scale = Math.max(scale, Math.abs(value));
   for (let i = 0; i < b.length; i++) {
-    const difference = Math.abs((a[aStart + i] as number) - (b[i] as number));
+    const difference = Math.abs(a[aStart + i] - b[i]);
     if (!(difference <= TOLERANCE * scale)) return false;
   }
   return true;
@@ -164,8 +166,9 @@ function isSeparable(
   second: OrtTensor | undefined,
 ): boolean {
   const [x, r0, r1] = [numbers(both), numbers(first), numbers(second)];
+  if (!x || !r0 || !r1) return false;
   // Rows of unequal sizes (padding dropped inside the model) could not be cut into lanes.
-  if (!x || !r0 || !r1 || r0.length !== r1.length || x.length !== 2 * r0.length) return false;
+  if (r0.length !== r1.length || x.length !== 2 * r0.length) return false;
   return isClose(x, 0, r0) && isClose(x, r0.length, r1);
 }
 
@@ -210,7 +213,7 @@ export async function computesTheSame(
   inputs: readonly TensorSpec[],
 ): Promise<boolean> {
   const feeds = makeFeeds(inputs, [{ seed: 1, length: LENGTH, valid: LENGTH }], maskedAxis(inputs));
-  let expected: InferenceSession.OnnxValueMapType;
+  let expected: Values;
   try {
     expected = await original.run(feeds);
   } catch {
@@ -231,7 +234,7 @@ export async function probe(
   values: readonly string[],
 ): Promise<ProbeResult> {
   const axis = maskedAxis(inputs);
-  const run = (rows: readonly Row[]): Promise<InferenceSession.OnnxValueMapType> =>
+  const run = (rows: readonly Row[]): Promise<Values> =>
     session.run(makeFeeds(inputs, rows, axis));
   const row0: Row = { seed: 1, length: LENGTH, valid: LENGTH };
   const row1: Row = { seed: 2, length: LENGTH, valid: axis === null ? LENGTH : LENGTH - 1 };

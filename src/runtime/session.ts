@@ -16,7 +16,7 @@ export interface SessionSettings {
 /** onnxruntime-node's own version, part of the compiled cache's key. */
 export const RUNTIME_VERSION: string = ort.env.versions.node ?? ort.env.versions.common;
 
-const ORT_TO_DATATYPE: Readonly<Record<string, Datatype>> = {
+const ORT_TO_DATATYPE: Readonly<Partial<Record<string, Datatype>>> = {
   bool: 'BOOL',
   uint8: 'UINT8',
   uint16: 'UINT16',
@@ -55,7 +55,7 @@ export function int64Tensor(values: readonly number[]): ort.Tensor {
 
 export function fromOrtTensor(tensor: ort.Tensor): Tensor {
   const datatype = datatypeOf(tensor.type);
-  const data = tensor.data as NumericArray | string[];
+  const data: NumericArray | string[] = tensor.data;
   if (datatype === 'FP16' && ArrayBuffer.isView(data) && !(data instanceof Uint16Array)) {
     // Newer Node versions have a Float16Array, and get one; here FP16 is its bit pattern.
     const bits = new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.length);

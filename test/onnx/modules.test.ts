@@ -13,6 +13,7 @@ import { findModules } from '#dist/onnx/modules.js';
 import type { GraphModule } from '#dist/onnx/modules.js';
 import {
   ELEM,
+  floatAttributeOf,
   floatTensor,
   intAttributeOf,
   intsAttribute,
@@ -282,7 +283,7 @@ describe('biases', () => {
 
   it('scaled by a Gemm’s beta', () => {
     const gemm = makeNode('Gemm', ['x', 'w', 'b'], ['y'], { name: '/net/fc/Gemm' });
-    gemm.attribute.push({ ...intAttributeOf('beta', 0), type: 1, f: 2 });
+    gemm.attribute.push(floatAttributeOf('beta', 2));
     const [module] = modulesOf([gemm], [weight('w'), bias('b')]);
     assert.deepEqual(
       module.bias,

@@ -246,7 +246,7 @@ describe('a plan leaves alone', () => {
       before,
     );
     const again = await runModel(model, { x });
-    assert.deepEqual(again['y'].data, plain['y'].data);
+    assert.deepEqual(again.y.data, plain.y.data);
   });
 
   it('other modules and other readers of a site’s input and weight', async () => {
@@ -279,8 +279,8 @@ describe('a plan leaves alone', () => {
     const lane = moduleOperands(size, { rotation: 4, scale: true, bias: true, weight: true }, 5);
     const base = { ...first.layer };
     const result = await runPlan(model, sitesOf(model, 2), 'net.a', base, [lane], 4, { x });
-    assert.deepEqual(result['b'].data, plain['b'].data);
-    assert.deepEqual(result['c'].data, plain['c'].data);
-    assert.ok(relativeError(result['a'].data as Float32Array, plain['a'].data as Float32Array) > 0.1);
+    assert.deepEqual(result.b.data, plain.b.data);
+    assert.deepEqual(result.c.data, plain.c.data);
+    assert.ok(relativeError(result.a.data as Float32Array, plain.a.data as Float32Array) > 0.1);
   });
 });

@@ -84,7 +84,7 @@ describe('stacking', () => {
     assert.throws(
       () => stackItems([broken], INPUTS, PADDED),
       (error) =>
-        error instanceof PapillonError && error.code === 'MISSING_INPUT' && /'ids'/.test(error.message),
+        error instanceof PapillonError && error.code === 'MISSING_INPUT' && error.message.includes("'ids'"),
     );
   });
 
