@@ -124,8 +124,8 @@ function summarise(one: Case, http: readonly Window[], bare: readonly Window[]):
 async function run(options: BenchOptions): Promise<Findings> {
   const { model, seed, quick, progress } = options;
   const random = new Random(seed, 4);
-  const windowMs = quick ? 1000 : 3500;
-  const rounds = quick ? { warmUp: 1, rounds: 3, maxSeconds: 20 } : { warmUp: 1, rounds: 4, maxSeconds: 45 };
+  const windowMs = quick ? 1000 : 3000;
+  const rounds = quick ? { warmUp: 1, rounds: 3, maxSeconds: 20 } : { warmUp: 1, rounds: 4, maxSeconds: 30 };
   const rows: Record<string, Cell>[] = [];
   const verdicts: Verdict[] = [];
   progress('opening the bare session and the server');

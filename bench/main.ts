@@ -3,14 +3,18 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { Benchmark } from './benchmark.js';
+import { catalogue } from './catalogue.js';
+import { coldStart } from './cold-start.js';
+import { eventLoop } from './event-loop.js';
 import { httpOverhead } from './http-overhead.js';
 import { mixedBatch } from './mixed-batch.js';
 import { SHAPES, benchModel } from './shapes.js';
 import type { ShapeName } from './shapes.js';
+import { startup } from './startup.js';
 import { describeMachine } from './support/machine.js';
 import { reportJson, reportText } from './support/report.js';
 
-const BENCHMARKS: readonly Benchmark[] = [mixedBatch, httpOverhead];
+const BENCHMARKS: readonly Benchmark[] = [mixedBatch, httpOverhead, eventLoop, coldStart, startup, catalogue];
 
 interface Options {
   readonly json: boolean;
