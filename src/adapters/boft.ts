@@ -41,7 +41,7 @@ export function planBoft(config: BoftConfig, group: ModuleTensors, base: ModuleS
 function butterflyShape(tensor: TensorEntry, width: number): readonly [m: number, D: number, b: number] {
   assertFloat(tensor);
   if (tensor.shape.length !== 4) throw shapeMismatch(tensor, 'expected 4 dimensions [m, blocks, b, b]');
-  const [m, D, b, columns] = tensor.shape;
+  const [m = 0, D = 0, b = 0, columns] = tensor.shape;
   if (b !== columns) throw shapeMismatch(tensor, 'its blocks are not square');
   if (D * b !== width) {
     throw shapeMismatch(tensor, `${D} blocks of ${b} do not make the ${width} inputs of the base's module`);

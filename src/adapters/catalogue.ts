@@ -46,7 +46,7 @@ export async function scanCatalogue(root: string, baseId: string): Promise<reado
   let next = 0;
   const lookAt = async (): Promise<void> => {
     while (next < names.length) {
-      const name = names[next++];
+      const name = names[next++] as string;
       const entry = await readEntry(root, name, name, baseId);
       if (entry !== null) entries.push(entry);
     }

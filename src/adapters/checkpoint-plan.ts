@@ -75,7 +75,7 @@ function groupByModule(entries: ReadonlyMap<string, TensorEntry>): ModuleTensors
     if (isWrapperCopy(path, entries)) continue;
     const match = PARAMETER.exec(path);
     if (match === null) throw unknownTensor(key, 'it is no parameter of a BOFT or OFT adapter');
-    const [, module, parameter] = match;
+    const [, module = '', parameter = ''] = match;
     if (parameter === 'oft_embedding_R.weight') {
       throw new PapillonError(
         'ADAPTER_PART_UNSUPPORTED',
@@ -104,10 +104,11 @@ function checkTargets(config: PeftConfig, groups: readonly ModuleTensors[]): voi
   if (!Array.isArray(targets) || targets.length === 0) return;
   const adapted = groups.filter(({ tensors }) => [...tensors.keys()].some((key) => ADAPTED.test(key)));
   const isTarget = (name: string) => targets.some((t) => name === t || name.endsWith(`.${t}`));
-  if (adapted.length > 0 && !adapted.some(({ name }) => isTarget(name))) {
+  const [first] = adapted;
+  if (first !== undefined && !adapted.some(({ name }) => isTarget(name))) {
     throw new PapillonError(
       'ADAPTER_CONFIG_CONFLICT',
-      `None of the adapted modules ("${adapted[0].name}", …) is in target_modules of adapter_config.json.`,
+      `None of the adapted modules ("${first.name}", …) is in target_modules of adapter_config.json.`,
     );
   }
 }

@@ -60,7 +60,7 @@ function findShift(names: readonly string[], baseNames: readonly string[], known
   const fits = (shift: Shift) => names.every((name) => known.has(apply(shift, name) ?? ''));
   if (fits(exact)) return exact;
   // Every prefix that fits all names fits the first.
-  const [first] = names;
+  const [first = ''] = names;
   const longer = baseNames
     .filter((name) => name.endsWith(`.${first}`))
     .map((name): Shift => ({ cut: '', add: name.slice(0, -first.length) }))
@@ -73,7 +73,8 @@ function findShift(names: readonly string[], baseNames: readonly string[], known
         'Say which in the model folder’s module map.',
     );
   }
-  if (longer.length === 1) return longer[0];
+  const [only] = longer;
+  if (only !== undefined) return only;
   for (let dot = first.indexOf('.'); dot !== -1; dot = first.indexOf('.', dot + 1)) {
     const shorter: Shift = { cut: first.slice(0, dot + 1), add: '' };
     if (fits(shorter)) return shorter;
@@ -93,7 +94,7 @@ function misfit(names: readonly string[], baseNames: readonly string[], known: R
     // A few names decide it; going through all would be quadratic in the size of the checkpoint.
     if (bestCount > 0) break;
   }
-  const missing = names.find((name) => !known.has(apply(best, name) ?? '')) ?? names[0];
+  const missing = names.find((name) => !known.has(apply(best, name) ?? '')) ?? names[0] ?? '';
   return unknownModule(missing, baseNames, 'the base has no such module');
 }
 

@@ -35,12 +35,12 @@ function editDistance(first: string, second: string, limit: number): number {
     current[0] = i;
     let best = from === 1 ? i : limit + 1;
     for (let j = from; j <= to; j++) {
-      const substituted = previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
-      current[j] = Math.min(substituted, previous[j] + 1, current[j - 1] + 1);
-      best = Math.min(best, current[j]);
+      const substituted = (previous[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current[j] = Math.min(substituted, (previous[j] as number) + 1, (current[j - 1] as number) + 1);
+      best = Math.min(best, current[j] as number);
     }
     if (best > limit) return limit + 1;
     previous = current;
   }
-  return previous[b.length];
+  return previous[b.length] as number;
 }

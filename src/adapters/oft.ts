@@ -33,7 +33,7 @@ function planMatrices(config: OftConfig, { name, tensors }: ModuleTensors, base:
   const scale = requireTensor(tensors, name, 'oft_s');
   expectShape(scale, [base.outFeatures, 1]);
   assertFloat(tensor);
-  const [rows, b, columns] = tensor.shape;
+  const [rows = 0, b = 0, columns] = tensor.shape;
   if (tensor.shape.length !== 3 || b !== columns) throw shapeMismatch(tensor, 'expected [blocks, b, b]');
   checkRows(config, tensor, rows, b, base.inFeatures);
   const blocksOfOutput = Math.ceil(base.outFeatures / (base.inFeatures / b));
@@ -63,7 +63,7 @@ function planTriangles(
   const tensor = requireTensor(tensors, name, 'oft_R.weight');
   assertFloat(tensor);
   if (tensor.shape.length !== 2) throw shapeMismatch(tensor, 'expected [blocks, b(b−1)/2]');
-  const [rows, elements] = tensor.shape;
+  const [rows = 0, elements = 0] = tensor.shape;
   const b = (1 + Math.sqrt(1 + 8 * elements)) / 2;
   if (!Number.isInteger(b)) throw shapeMismatch(tensor, `${elements} is not b(b−1)/2 for any block size b`);
   checkRows(config, tensor, rows, b, base.inFeatures);

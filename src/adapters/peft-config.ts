@@ -73,7 +73,7 @@ export function parsePeftConfig(text: string): PeftConfig {
 function check<T>(schema: z.ZodType<T>, json: unknown): T {
   const result = schema.safeParse(json);
   if (result.success) return result.data;
-  const { path, message } = result.error.issues[0];
+  const { path = [], message = 'it does not fit' } = result.error.issues[0] ?? {};
   const field = path.length === 0 ? 'its top level' : `"${path.join('.')}"`;
   throw new PapillonError('ADAPTER_CONFIG_INVALID', `adapter_config.json is wrong at ${field}: ${message}.`);
 }

@@ -153,13 +153,13 @@ function parseEntry(name: string, value: unknown): TensorEntry {
   if (bits === undefined) {
     throw new PapillonError('SAFETENSORS_DTYPE_UNKNOWN', `Tensor "${name}" has the unknown dtype "${dtype}".`);
   }
-  if (offsets.length !== 2 || !offsets.every(isSize) || offsets[0] > offsets[1]) {
+  const [begin = NaN, end = NaN] = offsets;
+  if (offsets.length !== 2 || !offsets.every(isSize) || begin > end) {
     throw new PapillonError(
       'SAFETENSORS_OFFSETS_INVALID',
       `Tensor "${name}" has data_offsets [${offsets.join(', ')}]: expected two ascending non-negative integers.`,
     );
   }
-  const [begin, end] = offsets;
   const bytes = byteLength(shape, bits);
   if (bytes === null || bytes !== end - begin) {
     throw new PapillonError(

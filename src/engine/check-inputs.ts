@@ -28,7 +28,7 @@ export function checkInputs(model: Pick<ModelDescription, 'inputs' | 'layout'>, 
     }
     checkTensor(spec, tensor);
     for (const [axis, dim] of spec.dims.entries()) {
-      const size = tensor.shape[axis];
+      const size = tensor.shape[axis] as number;
       if (typeof dim !== 'string' || dim === '') continue;
       const seen = axes.get(dim);
       if (seen === undefined) axes.set(dim, { size, input: spec.name });
@@ -58,7 +58,7 @@ function checkTensor(spec: TensorSpec, tensor: Tensor): void {
   }
   let elements = 1;
   for (const [axis, dim] of spec.dims.entries()) {
-    const size = tensor.shape[axis];
+    const size = tensor.shape[axis] as number;
     if (!Number.isInteger(size) || size < 0) {
       throw wrongShape(spec, tensor, `axis ${String(axis)} is not a whole number`);
     }

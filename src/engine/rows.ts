@@ -6,7 +6,7 @@ import type { NumericArray, Tensor, TensorMap } from '../types.js';
 export function sliceRows(inputs: TensorMap, first: number, rows: number): TensorMap {
   const sliced = new Map<string, Tensor>();
   for (const [name, tensor] of inputs) {
-    const elementsPerRow = tensor.data.length / tensor.shape[0];
+    const elementsPerRow = tensor.data.length / (tensor.shape[0] as number);
     sliced.set(name, {
       datatype: tensor.datatype,
       shape: [rows, ...tensor.shape.slice(1)],
@@ -26,16 +26,21 @@ export function joinRows(parts: readonly TensorMap[]): TensorMap {
   const joined = new Map<string, Tensor>();
   for (const name of first.keys()) {
     const tensors = parts.flatMap((part) => part.get(name) ?? []);
-    if (tensors.length < parts.length || !tensors.every((tensor) => isStackable(tensors[0], tensor))) {
+    const [head] = tensors;
+    if (
+      head === undefined ||
+      tensors.length < parts.length ||
+      !tensors.every((tensor) => isStackable(head, tensor))
+    ) {
       throw new PapillonError(
         'INFERENCE_FAILED',
         `output "${name}" differs in shape between rows of this request; send fewer rows at once`,
       );
     }
-    const rows = tensors.reduce((sum, tensor) => sum + tensor.shape[0], 0);
+    const rows = tensors.reduce((sum, tensor) => sum + (tensor.shape[0] as number), 0);
     joined.set(name, {
-      datatype: tensors[0].datatype,
-      shape: [rows, ...tensors[0].shape.slice(1)],
+      datatype: head.datatype,
+      shape: [rows, ...head.shape.slice(1)],
       data: joinData(tensors.map((tensor) => tensor.data)),
     });
   }

@@ -12,13 +12,13 @@ export function orthogonalityResidual(blocks: Float32Array | Float64Array, count
       // Row i of BᵀB, from the diagonal on: the product is symmetric.
       row.fill(0, i);
       for (let k = 0; k < e; k++) {
-        const factor = blocks[offset + k * e + i];
+        const factor = blocks[offset + k * e + i] as number;
         const source = offset + k * e;
-        for (let j = i; j < e; j++) row[j] += factor * blocks[source + j];
+        for (let j = i; j < e; j++) row[j] = (row[j] as number) + factor * (blocks[source + j] as number);
       }
-      row[i] -= 1;
+      row[i] = (row[i] as number) - 1;
       for (let j = i; j < e; j++) {
-        const error = Math.abs(row[j]);
+        const error = Math.abs(row[j] as number);
         if (!(error <= worst)) worst = Number.isNaN(error) ? Infinity : error;
       }
     }
@@ -69,9 +69,9 @@ export function rotateRows(
     for (let start = 0; start < width; start += e) {
       sums.fill(0);
       for (let i = 0; i < e; i++) {
-        const factor = x[row * width + start + i];
+        const factor = x[row * width + start + i] as number;
         const from = (start + i) * e;
-        for (let j = 0; j < e; j++) sums[j] += factor * blocks[from + j];
+        for (let j = 0; j < e; j++) sums[j] = (sums[j] as number) + factor * (blocks[from + j] as number);
       }
       y.set(sums, row * width + start);
     }

@@ -58,7 +58,15 @@ export function blockProduct(q: Float64Array, m: number, D: number, b: number): 
     placeFirstFactor(current, q, block * perBlock * b * b, e, b);
     for (let level = 1; level < m; level++) {
       next.fill(0);
-      multiplyFactor(next, current, q, (level * D + block * perBlock) * b * b, permutations[level], e, b);
+      multiplyFactor(
+        next,
+        current,
+        q,
+        (level * D + block * perBlock) * b * b,
+        permutations[level] as Permutation,
+        e,
+        b,
+      );
       [current, next] = [next, current];
     }
     product.set(current, block * e * e);
@@ -70,7 +78,7 @@ export function blockProduct(q: Float64Array, m: number, D: number, b: number): 
 function placeFirstFactor(target: Float64Array, q: Float64Array, offset: number, e: number, b: number): void {
   for (let row = 0; row < e; row++) {
     const start = row - (row % b);
-    for (let t = 0; t < b; t++) target[row * e + start + t] = q[offset + row * b + t];
+    for (let t = 0; t < b; t++) target[row * e + start + t] = q[offset + row * b + t] as number;
   }
 }
 
@@ -81,7 +89,7 @@ interface Permutation {
 
 function withInverse(p: Int32Array): Permutation {
   const inverse = new Int32Array(p.length);
-  for (let index = 0; index < p.length; index++) inverse[p[index]] = index;
+  for (let index = 0; index < p.length; index++) inverse[p[index] as number] = index;
   return { p, inverse };
 }
 
@@ -102,15 +110,17 @@ function multiplyFactor(
   const filled = chunk / 2;
   for (let row = 0; row < e; row++) {
     const base = row - (row % chunk);
-    const permuted = p[row - base];
+    const permuted = p[row - base] as number;
     const blockStart = permuted - (permuted % b);
     for (let t = 0; t < b; t++) {
-      const factor = q[offset + (base + permuted) * b + t];
-      const source = base + inverse[blockStart + t];
+      const factor = q[offset + (base + permuted) * b + t] as number;
+      const source = base + (inverse[blockStart + t] as number);
       const from = source - (source % filled);
       const out = row * e + from;
       const into = source * e + from;
-      for (let k = 0; k < filled; k++) target[out + k] += factor * current[into + k];
+      for (let k = 0; k < filled; k++) {
+        target[out + k] = (target[out + k] as number) + factor * (current[into + k] as number);
+      }
     }
   }
 }

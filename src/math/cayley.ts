@@ -27,7 +27,8 @@ export function cayley(
     const numerator = q.subarray(offset, offset + b * b);
     for (let i = 0; i < b; i++) {
       for (let j = 0; j < b; j++) {
-        const s = (strength * (blocks[offset + i * b + j] - blocks[offset + j * b + i])) / 2;
+        const s =
+          (strength * ((blocks[offset + i * b + j] as number) - (blocks[offset + j * b + i] as number))) / 2;
         const unit = i === j ? 1 : 0;
         denominator[i * b + j] = unit + s;
         numerator[i * b + j] = unit - s;

@@ -13,13 +13,13 @@ export function float16ToNumber(bits: number): number {
 /** bfloat16 bits [n] → float32 [n], exactly: the missing 16 mantissa bits are zeros. */
 export function bfloat16ToFloat32(bits: Uint16Array): Float32Array {
   const words = new Uint32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) words[i] = bits[i] << 16;
+  for (let i = 0; i < bits.length; i++) words[i] = (bits[i] as number) << 16;
   return new Float32Array(words.buffer);
 }
 
 /** binary16 bits [n] → float32 [n], exactly. */
 export function float16ToFloat32(bits: Uint16Array): Float32Array {
   const values = new Float32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) values[i] = float16ToNumber(bits[i]);
+  for (let i = 0; i < bits.length; i++) values[i] = float16ToNumber(bits[i] as number);
   return values;
 }

@@ -8,9 +8,9 @@
 export function solveInPlace(a: Float64Array, b: Float64Array, n: number): boolean {
   for (let column = 0; column < n; column++) {
     let pivotRow = column;
-    let largest = Math.abs(a[column * n + column]);
+    let largest = Math.abs(a[column * n + column] as number);
     for (let row = column + 1; row < n; row++) {
-      const candidate = Math.abs(a[row * n + column]);
+      const candidate = Math.abs(a[row * n + column] as number);
       if (candidate > largest) {
         largest = candidate;
         pivotRow = row;
@@ -21,9 +21,9 @@ export function solveInPlace(a: Float64Array, b: Float64Array, n: number): boole
       swapRows(a, column, pivotRow, n);
       swapRows(b, column, pivotRow, n);
     }
-    const pivot = a[column * n + column];
+    const pivot = a[column * n + column] as number;
     for (let row = column + 1; row < n; row++) {
-      const factor = a[row * n + column] / pivot;
+      const factor = (a[row * n + column] as number) / pivot;
       if (factor === 0) continue;
       subtractRow(a, row, factor, column, column + 1, n);
       subtractRow(b, row, factor, column, 0, n);
@@ -31,12 +31,12 @@ export function solveInPlace(a: Float64Array, b: Float64Array, n: number): boole
   }
   for (let row = n - 1; row >= 0; row--) {
     for (let below = row + 1; below < n; below++) {
-      const factor = a[row * n + below];
+      const factor = a[row * n + below] as number;
       if (factor === 0) continue;
       subtractRow(b, row, factor, below, 0, n);
     }
-    const pivot = a[row * n + row];
-    for (let k = 0; k < n; k++) b[row * n + k] /= pivot;
+    const pivot = a[row * n + row] as number;
+    for (let k = 0; k < n; k++) b[row * n + k] = (b[row * n + k] as number) / pivot;
   }
   return true;
 }
@@ -52,13 +52,15 @@ function subtractRow(
 ): void {
   const target = row * n;
   const source = other * n;
-  for (let k = from; k < n; k++) matrix[target + k] -= factor * matrix[source + k];
+  for (let k = from; k < n; k++) {
+    matrix[target + k] = (matrix[target + k] as number) - factor * (matrix[source + k] as number);
+  }
 }
 
 function swapRows(matrix: Float64Array, first: number, second: number, n: number): void {
   for (let k = 0; k < n; k++) {
-    const held = matrix[first * n + k];
-    matrix[first * n + k] = matrix[second * n + k];
+    const held = matrix[first * n + k] as number;
+    matrix[first * n + k] = matrix[second * n + k] as number;
     matrix[second * n + k] = held;
   }
 }

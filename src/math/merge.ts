@@ -18,9 +18,9 @@ export function mergeWeight(
   const merged = new Float32Array(weight.length);
   for (let o = 0; o < out; o++) {
     const row = o * d;
-    const s = scale === null ? 1 : scale[o];
+    const s = scale === null ? 1 : (scale[o] as number);
     for (let i = 0; i < d; i++) {
-      merged[row + i] = s * (blocks === null ? weight[row + i] : rotated(weight, row, i, blocks));
+      merged[row + i] = s * (blocks === null ? (weight[row + i] as number) : rotated(weight, row, i, blocks));
     }
   }
   return merged;
@@ -35,6 +35,6 @@ function rotated(
 ): number {
   const first = i - (i % e);
   let sum = 0;
-  for (let j = 0; j < e; j++) sum += weight[row + first + j] * data[i * e + j];
+  for (let j = 0; j < e; j++) sum += (weight[row + first + j] as number) * (data[i * e + j] as number);
   return sum;
 }

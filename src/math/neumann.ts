@@ -18,8 +18,8 @@ export function unpackSkew(packed: Float32Array | Float64Array, count: number, b
     let next = block * perBlock;
     for (let i = 0; i < b; i++) {
       for (let j = i + 1; j < b; j++) {
-        skew[offset + i * b + j] = packed[next];
-        skew[offset + j * b + i] = -packed[next];
+        skew[offset + i * b + j] = packed[next] as number;
+        skew[offset + j * b + i] = -(packed[next] as number);
         next++;
       }
     }
@@ -49,11 +49,13 @@ export function polynomial(
       scratch.fill(0);
       for (let i = 0; i < b; i++) {
         for (let k = 0; k < b; k++) {
-          const factor = sum[i * b + k];
+          const factor = sum[i * b + k] as number;
           if (factor === 0) continue;
-          for (let j = 0; j < b; j++) scratch[i * b + j] += factor * s[k * b + j];
+          for (let j = 0; j < b; j++) {
+            scratch[i * b + j] = (scratch[i * b + j] as number) + factor * (s[k * b + j] as number);
+          }
         }
-        scratch[i * b + i] += coefficients[power];
+        scratch[i * b + i] = (scratch[i * b + i] as number) + (coefficients[power] as number);
       }
       sum.set(scratch);
     }

@@ -51,7 +51,7 @@ export class IndexedHeap<T> {
     let slot = from;
     while (slot > 0) {
       const parentSlot = (slot - 1) >> 1;
-      const parent = this.#items[parentSlot];
+      const parent = this.#items[parentSlot] as T;
       if (!this.#before(item, parent)) break;
       this.#place(slot, parent);
       slot = parentSlot;
@@ -66,10 +66,13 @@ export class IndexedHeap<T> {
     for (;;) {
       let childSlot = 2 * slot + 1;
       if (childSlot >= size) break;
-      if (childSlot + 1 < size && this.#before(this.#items[childSlot + 1], this.#items[childSlot])) {
+      if (
+        childSlot + 1 < size &&
+        this.#before(this.#items[childSlot + 1] as T, this.#items[childSlot] as T)
+      ) {
         childSlot += 1;
       }
-      const child = this.#items[childSlot];
+      const child = this.#items[childSlot] as T;
       if (!this.#before(child, item)) break;
       this.#place(slot, child);
       slot = childSlot;

@@ -32,7 +32,7 @@ export function shapeOfRequest(
     rows = shape[0] ?? rows;
     const free: string[] = [];
     for (let axis = 1; axis < shape.length; axis += 1) {
-      const size = shape[axis];
+      const size = shape[axis] as number;
       if (paddedAxis !== null && spec.dims[axis] === paddedAxis) {
         length = size;
         free.push('*');
