@@ -46,7 +46,7 @@ class FileCursor {
       this.bufferStart = this.position;
       this.bufferLength = this.read(this.buffer, 0, this.buffer.length, this.position);
     }
-    return this.buffer[this.position++ - this.bufferStart];
+    return this.buffer[this.position++ - this.bufferStart] as number;
   }
 
   /** Unsigned varint up to 2^53. */

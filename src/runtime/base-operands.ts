@@ -32,7 +32,7 @@ function readWeight(base: CompiledBase, module: string): Float32Array {
   const [rows = 0, columns = 0] = tensorDims(tensor);
   const transposed = new Float32Array(values.length);
   for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) transposed[j * rows + i] = values[i * columns + j];
+    for (let j = 0; j < columns; j++) transposed[j * rows + i] = values[i * columns + j] as number;
   }
   return transposed;
 }

@@ -154,7 +154,7 @@ function isClose(a: Float64Array, aStart: number, b: Float64Array): boolean {
   let scale = 1e-6;
   for (const value of b) scale = Math.max(scale, Math.abs(value));
   for (let i = 0; i < b.length; i++) {
-    const difference = Math.abs(a[aStart + i] - b[i]);
+    const difference = Math.abs((a[aStart + i] as number) - (b[i] as number));
     if (!(difference <= TOLERANCE * scale)) return false;
   }
   return true;
@@ -234,8 +234,7 @@ export async function probe(
   values: readonly string[],
 ): Promise<ProbeResult> {
   const axis = maskedAxis(inputs);
-  const run = (rows: readonly Row[]): Promise<Values> =>
-    session.run(makeFeeds(inputs, rows, axis));
+  const run = (rows: readonly Row[]): Promise<Values> => session.run(makeFeeds(inputs, rows, axis));
   const row0: Row = { seed: 1, length: LENGTH, valid: LENGTH };
   const row1: Row = { seed: 2, length: LENGTH, valid: axis === null ? LENGTH : LENGTH - 1 };
   const first = await run([row0]);
