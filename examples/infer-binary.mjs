@@ -36,5 +36,9 @@ let at = end;
 for (const { name, shape, parameters } of answer.outputs) {
   const bytes = body.subarray(at, (at += parameters.binary_data_size));
   const values = new Float32Array(Uint8Array.from(bytes).buffer);
-  console.log(name, shape, Array.from(values.subarray(0, 4), (value) => value.toFixed(3)));
+  console.log(
+    name,
+    shape,
+    Array.from(values.subarray(0, 4), (value) => value.toFixed(3)),
+  );
 }

@@ -260,7 +260,10 @@ export interface AdapterSource {
   load(id: string, options?: { readonly source?: string }): Promise<AdapterInfo>;
   /** Takes it out of service; requests under way finish on their version. */
   unload(id: string): Promise<void>;
-  configure(id: string, change: { readonly pinned?: boolean; readonly mode?: AdapterMode }): Promise<AdapterInfo>;
+  configure(
+    id: string,
+    change: { readonly pinned?: boolean; readonly mode?: AdapterMode },
+  ): Promise<AdapterInfo>;
 }
 
 /** One request, protocol-independent. */
@@ -347,7 +350,11 @@ export interface AdapterObserver {
   cacheHit(): void;
   cacheMiss(): void;
   cacheEvicted(): void;
-  residentChanged(resident: { readonly catalogued: number; readonly count: number; readonly bytes: number }): void;
+  residentChanged(resident: {
+    readonly catalogued: number;
+    readonly count: number;
+    readonly bytes: number;
+  }): void;
   loaded(load: { readonly seconds: number; readonly outcome: string }): void;
 }
 
