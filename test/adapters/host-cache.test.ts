@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { HostCache, type Hold } from '#dist/adapters/host-cache.js';
+import { at } from '../support/at.js';
 
 function open(maxBytes: number) {
   const detached: string[] = [];
@@ -107,7 +108,7 @@ test('any sequence of operations keeps the books right', () => {
           if (hold !== null) holds.push({ key: step.key, hold });
         } else if (step.do === 'release') {
           const index = holds.findIndex((held) => held.key === step.key);
-          if (index !== -1) holds.splice(index, 1)[0].hold.release();
+          if (index !== -1) at(holds.splice(index, 1)).hold.release();
         } else if (step.do === 'retire') {
           cache.retire(step.key);
           pinned.delete(step.key);

@@ -8,6 +8,7 @@ import { inspectAdapter, loadAdapter, type LoadContext } from '#dist/adapters/in
 import type { ErrorCode } from '#dist/errors.js';
 import type { BaseModule, ModuleOperands, Rotation } from '#dist/types.js';
 import { denseRotation, diagonalBlocks } from '../reference/dense-butterfly.js';
+import { at } from '../support/at.js';
 import {
   boftConfig,
   boftTensors,
@@ -17,6 +18,7 @@ import {
   refusal,
   temporaryDirectory,
   writeAdapter,
+  type TensorSource,
   type Tensors,
 } from './support.js';
 
@@ -29,9 +31,15 @@ function load(t: TestContext, tensors: Tensors, config = boftConfig(), change: P
   return loadAdapter(loadContext(root, change), 'a');
 }
 
+function tensorOf(tensors: Tensors, name: string): TensorSource {
+  const tensor = tensors[name];
+  assert.ok(tensor);
+  return tensor;
+}
+
 function only(operands: readonly ModuleOperands[]): ModuleOperands {
   assert.equal(operands.length, 1);
-  return operands[0];
+  return at(operands);
 }
 
 /** The served blocks are those of the dense reference, which has nothing outside them. */
@@ -49,7 +57,7 @@ function assertRotation(
   assert.ok(outside < 1e-12);
   assert.equal(rotation.blocks.length, blocks.length);
   blocks.forEach((value, i) => {
-    assert.ok(Math.abs(value - rotation.blocks[i]) < 1e-6);
+    assert.ok(Math.abs(value - (rotation.blocks[i] as number)) < 1e-6);
   });
 }
 
@@ -68,8 +76,8 @@ test('rotation, scale, digest, bytes and residual of a healthy adapter', (t) => 
   assert.ok(loaded.residual > 0 && loaded.residual < 1e-6);
   const { module, rotation, scale, bias, weight } = only(loaded.operands);
   assert.equal(module, 'encoder.query');
-  assertRotation(rotation, tensors[R].values, 2, 4, 2);
-  assert.deepEqual([...(scale ?? [])], [...(tensors[S].values as number[])]);
+  assertRotation(rotation, tensorOf(tensors, R).values, 2, 4, 2);
+  assert.deepEqual([...(scale ?? [])], [...(tensorOf(tensors, S).values as number[])]);
   assert.equal(bias ?? weight, undefined);
   assert.equal(loaded.bytes, 4 * (2 * 16 + 6));
 });
@@ -222,8 +230,8 @@ refuses(
   [R],
   { ...queryTensors(), [R]: { shape: [1, 4, 2, 2], values: numbers(16), dtype: 'I32' } },
 );
-refuses('no scale', 'ADAPTER_TENSOR_MISSING', ['boft_s'], { [R]: queryTensors()[R] });
-refuses('no rotation', 'ADAPTER_TENSOR_MISSING', ['boft_R'], { [S]: queryTensors()[S] });
+refuses('no scale', 'ADAPTER_TENSOR_MISSING', ['boft_s'], { [R]: tensorOf(queryTensors(), R) });
+refuses('no rotation', 'ADAPTER_TENSOR_MISSING', ['boft_R'], { [S]: tensorOf(queryTensors(), S) });
 refuses(
   'a base_layer bias of a module without rotation',
   'ADAPTER_TENSOR_MISSING',
@@ -263,7 +271,7 @@ refuses(
   'a key without PEFT’s prefix',
   'ADAPTER_TENSOR_UNKNOWN',
   ['base_model.model.'],
-  { 'encoder.query.boft_R': queryTensors()[R] },
+  { 'encoder.query.boft_R': tensorOf(queryTensors(), R) },
 );
 refuses(
   'a key that nothing explains',

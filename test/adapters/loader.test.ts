@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { AdapterLoader } from '#dist/adapters/index.js';
+import { at } from '../support/at.js';
 import { loadContext, queryTensors, refusal, temporaryDirectory, writeAdapter } from './support.js';
 
 /** A loader, and the threads it starts. */
@@ -28,7 +29,7 @@ test('operands arrive with buffers of their own, and errors as what they are', a
     loader.inspect('good'),
   ]);
   assert.equal(loaded.status, 'fulfilled');
-  const { rotation, scale } = loaded.value.operands[0];
+  const { rotation, scale } = at(loaded.value.operands);
   assert.equal(rotation?.blocks.buffer.byteLength, rotation?.blocks.byteLength);
   assert.notEqual(rotation?.blocks.buffer, scale?.buffer);
   assert.equal(refused.status, 'rejected');
@@ -56,7 +57,7 @@ test('a thread that dies fails what it was reading only, and the next job starts
   const lost = loader.load('a');
   const queued = loader.load('a');
   const failure = assert.rejects(lost, refusal('ENGINE_RESTARTED'));
-  await workers[0].terminate();
+  await at(workers).terminate();
   await failure;
   assert.equal((await queued).kind, 'BOFT');
   assert.equal(workers.length, 2);

@@ -17,7 +17,8 @@ function load(t: TestContext, tensors: Tensors, config: object = {}): ModuleOper
 
 /** Skew matrix of a packed strict upper triangle of 4 × 4. */
 function skew(v: readonly number[]): number[] {
-  const [a, b, c, d, e, f] = v;
+  assert.equal(v.length, 6);
+  const [a, b, c, d, e, f] = v as [number, number, number, number, number, number];
   return [0, a, b, c, -a, 0, d, e, -b, -d, 0, f, -c, -e, -f, 0];
 }
 
@@ -25,7 +26,7 @@ function assertBlocks(operands: ModuleOperands | undefined, blocks: readonly Arr
   const want = blocks.flatMap((block) => Array.from(block));
   const got = operands?.rotation?.blocks ?? [];
   assert.equal(got.length, want.length);
-  want.forEach((value, i) => { assert.ok(Math.abs(value - got[i]) < 1e-6, `element ${i}`); });
+  want.forEach((value, i) => { assert.ok(Math.abs(value - (got[i] as number)) < 1e-6, `element ${i}`); });
 }
 
 test('exact Cayley of the packed skew matrices, without a scale', (t) => {
@@ -43,7 +44,7 @@ test('the Neumann series, by PEFT’s version', (t) => {
     let power = identity(4);
     const sum = new Float64Array(16);
     for (const coefficient of coefficients) {
-      power.forEach((value, i) => (sum[i] += coefficient * value));
+      power.forEach((value, i) => (sum[i] = (sum[i] as number) + coefficient * value));
       power = multiply(power, q, 4);
     }
     return sum;
@@ -106,7 +107,7 @@ test('0.13 and before rotate the output and are refused', (t) => {
 });
 
 test('refused: shapes that are no OFT of the module', (t) => {
-  const weights = (shape: number[]): Tensors => ({ [WEIGHT]: { shape, values: numbers(shape[0] * shape[1]) } });
+  const weights = (shape: number[]): Tensors => ({ [WEIGHT]: { shape, values: numbers((shape[0] as number) * (shape[1] as number)) } });
   assert.throws(() => load(t, weights([2, 7])), refusal('ADAPTER_SHAPE_MISMATCH', WEIGHT, '7'));
   assert.throws(() => load(t, weights([3, 6])), refusal('ADAPTER_SHAPE_MISMATCH', WEIGHT, 'expected 2'));
   assert.throws(() => load(t, weights([2, 3])), refusal('ADAPTER_SHAPE_MISMATCH', WEIGHT, 'divide'));

@@ -6,6 +6,7 @@ import { test, type TestContext } from 'node:test';
 import { AdapterLoader, AdapterRegistry, resolveAdaptersDirectory, type RegistryOptions } from '#dist/adapters/index.js';
 import { PapillonError } from '#dist/errors.js';
 import type { AdapterObserver } from '#dist/types.js';
+import { at } from '../support/at.js';
 import {
   boftConfig,
   boftTensors,
@@ -311,7 +312,7 @@ test('links: inside the directory they are adapters, outside they are refused', 
 test('after the executor is lost everything is reloaded on demand, leases too', async (t) => {
   const prepare = (root: string) => { ['a', 'b', 'c'].forEach((name, i) => { write(name, i + 1)(root); }); };
   const { root, registry, executor, observed } = await open(t, prepare);
-  const [a, b, c] = ['a', 'b', 'c'].map((id) => registry.lease(id));
+  const [a, b, c] = [registry.lease('a'), registry.lease('b'), registry.lease('c')];
   await Promise.all([a, b, c].map((lease) => lease.whenReady()));
   const { key } = a;
   executor.reset();
@@ -432,7 +433,7 @@ test('biases equal to the base’s need no operand', async (t) => {
     }),
   );
   await touch(registry, 'a');
-  const [{ modules, bytes }] = executor.resident.values();
+  const { modules, bytes } = at([...executor.resident.values()]);
   assert.deepEqual(
     modules.map(({ module, bias }) => [module, bias?.length]),
     [

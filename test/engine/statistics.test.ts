@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PapillonError } from '#dist/errors.js';
 import { Statistics } from '#dist/engine/statistics.js';
+import { at } from '../support/at.js';
 import { harness, rejects, settle } from './harness.js';
 
 test('counts rows, batches and times of each model', async () => {
@@ -15,8 +16,8 @@ test('counts rows, batches and times of each model', async () => {
   h.clock.advance(40);
   h.executor.release();
   await Promise.all(answers);
-  const [base] = h.engine.statistics('base');
-  const [a] = h.engine.statistics('a');
+  const base = at(h.engine.statistics('base'));
+  const a = at(h.engine.statistics('a'));
   assert.equal(base.inferenceCount, 3);
   assert.equal(base.success.count, 2);
   assert.deepEqual(base.computeInfer, { count: 2, ns: 20e6 });
@@ -32,7 +33,7 @@ test('counts rows, batches and times of each model', async () => {
     h.engine.statistics().map(({ name }) => name),
     ['base', 'a'],
   );
-  const [unused] = h.engine.statistics('b');
+  const unused = at(h.engine.statistics('b'));
   assert.deepEqual([unused.name, unused.inferenceCount, unused.lastInference], ['b', 0, 0]);
   assert.throws(
     () => h.engine.statistics('nobody'),

@@ -34,7 +34,9 @@ const numbers = (length: number) => fc.array(value, { minLength: length, maxLeng
 function maxDifference(got: ArrayLike<number>, want: ArrayLike<number>): number {
   assert.equal(got.length, want.length);
   let worst = 0;
-  for (let i = 0; i < want.length; i++) worst = Math.max(worst, Math.abs(got[i] - want[i]));
+  for (let i = 0; i < want.length; i++) {
+    worst = Math.max(worst, Math.abs((got[i] as number) - (want[i] as number)));
+  }
   return worst;
 }
 
@@ -127,8 +129,8 @@ test('rotating by embedded blocks equals rotating by the blocks, bit for bit', (
       fc.array(fc.float({ min: -2, max: 2, noNaN: true }), { minLength: 16 * 16, maxLength: 16 * 16 }),
       ([e, E], raw) => {
         const count = (2 * E) / e;
-        const blocks = Float32Array.from({ length: count * e * e }, (_, i) => raw[i % raw.length]);
-        const x = Float32Array.from({ length: 3 * count * e }, (_, i) => raw[(7 * i) % raw.length]);
+        const blocks = Float32Array.from({ length: count * e * e }, (_, i) => raw[i % raw.length] as number);
+        const x = Float32Array.from({ length: 3 * count * e }, (_, i) => raw[(7 * i) % raw.length] as number);
         const large = embedBlocks(blocks, count, e, E);
         assert.equal(large.length, 2 * E * E);
         assert.deepEqual(rotateRows(x, 3, large, 2, E), rotateRows(x, 3, blocks, count, e));
@@ -165,16 +167,16 @@ test('the Neumann series approximates (I + Q)(I − Q)⁻¹', () => {
   const q = unpackSkew(Float64Array.of(0.01, -0.02, 0.015), 1, 3);
   const one = identity(3);
   const exact = multiply(
-    one.map((v, i) => v + q[i]),
+    one.map((v, i) => v + (q[i] as number)),
     inverse(
-      one.map((v, i) => v - q[i]),
+      one.map((v, i) => v - (q[i] as number)),
       3,
     ),
     3,
   );
   assert.ok(maxDifference(polynomial(q, 1, 3, [1, 2, 2, 2, 2]), exact) < 1e-7);
   const squares = multiply(q, q, 3);
-  const direct = one.map((v, i) => v + 2 * q[i] + squares[i]);
+  const direct = one.map((v, i) => v + 2 * (q[i] as number) + (squares[i] as number));
   assert.ok(maxDifference(polynomial(q, 1, 3, [1, 2, 1]), direct) < 1e-15);
 });
 
@@ -194,12 +196,15 @@ test('a merged weight does what rotating the input and scaling the output do', (
     Float32Array.from({ length }, (_, i) => Math.sin(seed * (i + 1) * 1.7));
   const [w, r, s, x] = [random(out * 12, 1), random(count * e * e, 2), random(out, 3), random(rows * 12, 4)];
   const product = (input: Float32Array, weight: Float32Array, row: number, o: number) =>
-    Array.from({ length: 12 }, (_, i) => input[row * 12 + i] * weight[o * 12 + i]).reduce((a, b) => a + b, 0);
+    Array.from(
+      { length: 12 },
+      (_, i) => (input[row * 12 + i] as number) * (weight[o * 12 + i] as number),
+    ).reduce((a, b) => a + b, 0);
   const merged = mergeWeight(w, out, { size: e, data: r }, s);
   const rotated = rotateRows(x, rows, r, count, e);
   for (let row = 0; row < rows; row++) {
     for (let o = 0; o < out; o++) {
-      assert.ok(Math.abs(product(x, merged, row, o) - s[o] * product(rotated, w, row, o)) < 1e-4);
+      assert.ok(Math.abs(product(x, merged, row, o) - (s[o] as number) * product(rotated, w, row, o)) < 1e-4);
     }
   }
   assert.deepEqual(mergeWeight(w, out, null, null), w);

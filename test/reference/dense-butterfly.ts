@@ -15,7 +15,7 @@ export function multiply(a: Matrix, b: Matrix, n: number): Matrix {
   for (let i = 0; i < n; i++) {
     for (let j = 0; j < n; j++) {
       let sum = 0;
-      for (let k = 0; k < n; k++) sum += a[i * n + k] * b[k * n + j];
+      for (let k = 0; k < n; k++) sum += (a[i * n + k] as number) * (b[k * n + j] as number);
       product[i * n + j] = sum;
     }
   }
@@ -23,26 +23,29 @@ export function multiply(a: Matrix, b: Matrix, n: number): Matrix {
 }
 
 export function transpose(a: Matrix, n: number): Matrix {
-  return a.map((_, index) => a[(index % n) * n + Math.floor(index / n)]);
+  return a.map((_, index) => a[(index % n) * n + Math.floor(index / n)] as number);
 }
 
 /** A⁻¹ by Gauss–Jordan elimination, the largest element of each column as pivot. */
 export function inverse(a: Matrix, n: number): Matrix {
   const rows = Array.from({ length: n }, (_, i) =>
-    Array.from({ length: 2 * n }, (_, j) => (j < n ? a[i * n + j] : j - n === i ? 1 : 0)),
+    Array.from({ length: 2 * n }, (_, j) => (j < n ? (a[i * n + j] as number) : j - n === i ? 1 : 0)),
   );
+  const row = (r: number) => rows[r] as number[];
+  const element = (r: number, c: number) => row(r)[c] as number;
   for (let c = 0; c < n; c++) {
     let best = c;
-    for (let r = c; r < n; r++) if (Math.abs(rows[r][c]) > Math.abs(rows[best][c])) best = r;
-    [rows[c], rows[best]] = [rows[best], rows[c]];
-    rows[c] = rows[c].map((value) => value / rows[c][c]);
+    for (let r = c; r < n; r++) if (Math.abs(element(r, c)) > Math.abs(element(best, c))) best = r;
+    [rows[c], rows[best]] = [row(best), row(c)];
+    const pivot = element(c, c);
+    rows[c] = row(c).map((value) => value / pivot);
     for (let r = 0; r < n; r++) {
       if (r === c) continue;
-      const factor = rows[r][c];
-      rows[r] = rows[r].map((value, j) => value - factor * rows[c][j]);
+      const factor = element(r, c);
+      rows[r] = row(r).map((value, j) => value - factor * element(c, j));
     }
   }
-  return Float64Array.from(rows.flatMap((row) => row.slice(n)));
+  return Float64Array.from(rows.flatMap((all) => all.slice(n)));
 }
 
 /** (I − S)(I + S)⁻¹ of one b × b block A, S = strength · (A − Aᵀ)/2. */
@@ -50,11 +53,11 @@ export function denseCayley(block: ArrayLike<number>, b: number, strength = 1): 
   const s = Float64Array.from({ length: b * b }, (_, index) => {
     const i = Math.floor(index / b);
     const j = index % b;
-    return (strength * (block[i * b + j] - block[j * b + i])) / 2;
+    return (strength * ((block[i * b + j] as number) - (block[j * b + i] as number))) / 2;
   });
   const one = identity(b);
-  const minus = one.map((value, index) => value - s[index]);
-  const plus = one.map((value, index) => value + s[index]);
+  const minus = one.map((value, index) => value - (s[index] as number));
+  const plus = one.map((value, index) => value + (s[index] as number));
   return multiply(minus, inverse(plus, b), b);
 }
 
@@ -64,7 +67,7 @@ export function blockDiagonal(blocks: readonly ArrayLike<number>[], b: number): 
   const matrix = new Float64Array(n * n);
   blocks.forEach((block, k) => {
     for (let i = 0; i < b; i++) {
-      for (let j = 0; j < b; j++) matrix[(k * b + i) * n + k * b + j] = block[i * b + j];
+      for (let j = 0; j < b; j++) matrix[(k * b + i) * n + k * b + j] = block[i * b + j] as number;
     }
   });
   return matrix;
@@ -109,7 +112,7 @@ export function diagonalBlocks(matrix: Matrix, n: number, e: number): { blocks: 
   let outside = 0;
   for (let i = 0; i < n; i++) {
     for (let j = 0; j < n; j++) {
-      const value = matrix[i * n + j];
+      const value = matrix[i * n + j] as number;
       if (Math.floor(i / e) === Math.floor(j / e)) blocks[i * e + (j % e)] = value;
       else outside = Math.max(outside, Math.abs(value));
     }

@@ -29,7 +29,7 @@ export function denseRotation(rotation: ReferenceOperands['rotation'], d: number
       else {
         const e = rotation.blockSize;
         const sameBlock = Math.floor(i / e) === Math.floor(j / e);
-        dense[i * d + j] = sameBlock ? rotation.blocks[i * e + (j % e)] : 0;
+        dense[i * d + j] = sameBlock ? (rotation.blocks[i * e + (j % e)] as number) : 0;
       }
     }
   }
@@ -50,12 +50,14 @@ export function linearSite(
   for (let r = 0; r < rows; r++) {
     const rotated = new Float64Array(d);
     for (let j = 0; j < d; j++) {
-      for (let i = 0; i < d; i++) rotated[j] += x[r * d + i] * rotation[i * d + j];
+      let sum = 0;
+      for (let i = 0; i < d; i++) sum += (x[r * d + i] as number) * (rotation[i * d + j] as number);
+      rotated[j] = sum;
     }
     for (let o = 0; o < n; o++) {
       let product = 0;
-      for (let j = 0; j < d; j++) product += rotated[j] * weight[o * d + j];
-      const frozen = layer.bias ? beta * layer.bias[o] : 0;
+      for (let j = 0; j < d; j++) product += (rotated[j] as number) * (weight[o * d + j] as number);
+      const frozen = layer.bias ? beta * (layer.bias[o] as number) : 0;
       y[r * n + o] = alpha * product * (operands.scale?.[o] ?? 1) + (operands.bias?.[o] ?? frozen);
     }
   }
@@ -84,8 +86,8 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
   let scale = 1;
   let worst = 0;
   for (let i = 0; i < b.length; i++) {
-    scale = Math.max(scale, Math.abs(b[i]));
-    const difference = Math.abs(a[i] - b[i]);
+    scale = Math.max(scale, Math.abs(b[i] as number));
+    const difference = Math.abs((a[i] as number) - (b[i] as number));
     if (!(difference <= worst)) worst = Number.isNaN(difference) ? Infinity : difference;
   }
   return worst / scale;

@@ -33,29 +33,38 @@ export function encoderReference(
     const scores = mask.map((kept, j) => {
       if (kept === 0) return -Infinity;
       let sum = 0;
-      for (let c = 0; c < width; c++) sum += q[i * width + c] * k[j * width + c];
+      for (let c = 0; c < width; c++) sum += (q[i * width + c] as number) * (k[j * width + c] as number);
       return sum / Math.sqrt(width);
     });
     const largest = Math.max(...scores);
     const weights = scores.map((score) => Math.exp(score - largest));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
     for (let j = 0; j < tokens; j++) {
-      for (let c = 0; c < width; c++) context[i * width + c] += (weights[j] / total) * v[j * width + c];
+      const share = (weights[j] as number) / total;
+      for (let c = 0; c < width; c++) {
+        const at = i * width + c;
+        context[at] = (context[at] as number) + share * (v[j * width + c] as number);
+      }
     }
   }
   const attended = layer('encoder.output', context);
   const beta = own.get('encoder.norm')?.bias ?? norm.beta;
   const normal = new Float64Array(tokens * width);
   for (let i = 0; i < tokens; i++) {
-    const row = Array.from({ length: width }, (_, c) => embedded[i * width + c] + attended[i * width + c]);
+    const row = Array.from(
+      { length: width },
+      (_, c) => (embedded[i * width + c] as number) + (attended[i * width + c] as number),
+    );
     const mean = row.reduce((sum, value) => sum + value, 0) / width;
     const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width;
     for (let c = 0; c < width; c++) {
-      normal[i * width + c] = ((row[c] - mean) / Math.sqrt(variance + 1e-5)) * norm.gamma[c] + beta[c];
+      normal[i * width + c] =
+        (((row[c] as number) - mean) / Math.sqrt(variance + 1e-5)) * (norm.gamma[c] as number) +
+        (beta[c] as number);
     }
   }
   const lowered = layer('encoder.down', layer('encoder.up', normal).map(gelu));
-  const hidden = normal.map((value, i) => value + lowered[i]);
+  const hidden = normal.map((value, i) => value + (lowered[i] as number));
   const pooled = layer('pooler', hidden.subarray(0, width)).map(Math.tanh);
   return { logits: layer('classifier', pooled), hidden };
 }

@@ -19,7 +19,10 @@ export interface Brings {
 /** Blocks near a rotation: what a site computes is linear in R, so R need not be orthogonal here. */
 function randomBlocks(seed: number, width: number, e: number): Float32Array {
   const blocks = randomFloats(seed, width * e, 0.5 / Math.sqrt(e));
-  for (let row = 0; row < width; row++) blocks[row * e + (row % e)] += 1;
+  for (let row = 0; row < width; row++) {
+    const diagonal = row * e + (row % e);
+    blocks[diagonal] = (blocks[diagonal] as number) + 1;
+  }
   return blocks;
 }
 

@@ -115,7 +115,7 @@ export interface LinearParts {
 export function transposed(values: Float32Array, rows: number, columns: number): Float32Array {
   return Float32Array.from(
     { length: values.length },
-    (_, i) => values[(i % rows) * columns + Math.floor(i / rows)],
+    (_, i) => values[(i % rows) * columns + Math.floor(i / rows)] as number,
   );
 }
 
