@@ -23,20 +23,26 @@ def main():
     parser.add_argument("--only", help="comma-separated case names")
     parser.add_argument("--out", type=pathlib.Path, default=HERE)
     parser.add_argument("--list", action="store_true", help="print the case names and stop")
+    parser.add_argument("--legacy", action="append", default=[], metavar="VERSION=PYTHON",
+                        help="an interpreter with an older PEFT (requirements-legacy.txt)")
     options = parser.parse_args()
 
-    from generator.case import write_case
-    from generator.registry import CASES
+    from generator import legacy, registry
 
     if options.list:
-        print("\n".join(CASES))
+        print("\n".join(registry.NAMES))
         return
-    names = options.only.split(",") if options.only else list(CASES)
+    names = options.only.split(",") if options.only else registry.NAMES
     for name in names:
-        if name not in CASES:
+        if name not in registry.NAMES:
             parser.error(f"no case named {name}; --list prints them")
+    for version, _, interpreter in (entry.partition("=") for entry in options.legacy):
+        legacy.INTERPRETERS[version] = interpreter
+
+    from generator.case import write_case
+
     for name in names:
-        write_case(CASES[name](), options.out)
+        write_case(registry.load(name), options.out)
 
 
 if __name__ == "__main__":

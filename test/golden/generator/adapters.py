@@ -9,10 +9,12 @@ from typing import Any, Callable
 
 import peft
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 
 from . import precision, stand_in, weights
 
+CURRENT = "0.21.0"
 stand_in.install()
 
 
@@ -35,11 +37,13 @@ class Adapter:
     """A replacement of modules that PEFT refuses by equivalent ones, before PEFT sees the model."""
     edit: Callable[[pathlib.Path], None] | None = None
     """Changes the saved files."""
-    peft_version: str = peft.__version__
+    peft_version: str = CURRENT
     merged_differs: str = ""
     """Why PEFT's own merge is another function than its forward pass (empty: it must be the same)."""
     numpy_form: str = "unmerged"
     """Which of PEFT's two forms the numpy reference must reproduce; '' if none."""
+    numpy_atol: float = 1e-9
+    """How closely, where that is the float64 form (COFT and old PEFT round to float32 inside)."""
     extra: dict = dataclasses.field(default_factory=dict)
     """More fields for cases.json."""
 
@@ -97,11 +101,10 @@ def merged_double(adapter, build, folder, forward, inputs):
 
 def adapted_modules(adapter, build, folder):
     model = load(adapter, build, folder)
-    tuner = model.base_model
     return [
         name.removeprefix("model.")
-        for name, module in tuner.named_modules()
-        if isinstance(module, tuner.tuner_layer_cls)
+        for name, module in model.base_model.named_modules()
+        if isinstance(module, BaseTunerLayer)
     ]
 
 

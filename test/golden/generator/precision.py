@@ -20,6 +20,16 @@ class KeepDouble(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+@contextlib.contextmanager
+def all_double():
+    torch.set_default_dtype(torch.float64)  # old PEFT multiplies by a torch.eye of the default type
+    try:
+        with KeepDouble():
+            yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def tensors_of(inputs, double):
     result = {}
     for name, array in inputs.items():
@@ -32,6 +42,6 @@ def run(model, forward, inputs, double):
     """{output: float64 array} of one input set; the model is converted in place."""
     model = model.double() if double else model.float()
     model.eval()
-    with torch.no_grad(), KeepDouble() if double else contextlib.nullcontext():
+    with torch.no_grad(), all_double() if double else contextlib.nullcontext():
         outputs = forward(model, tensors_of(inputs, double))
     return {name: value.detach().double().numpy() for name, value in outputs.items()}

@@ -6,6 +6,7 @@ reference where PEFT has none: strengths, compositions that PEFT cannot hold, qu
 A linear module with weight W [out, in] becomes W' = s * (R W^T)^T, so that y = ((x R) W^T) * s + bias.
 """
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -33,19 +34,17 @@ def cayley(skew):
     return np.linalg.solve(one + skew, one - skew)  # the two factors commute
 
 
-def neumann(skew, terms, last=1.0):
-    """I + 2Q + 2Q^2 + ... with `terms` terms, the highest power having coefficient `last` (never for Q itself)."""
-    one, total = np.eye(skew.shape[-1]), np.eye(skew.shape[-1])[None].repeat(len(skew), 0)
-    if terms > 1:
-        total = total + 2 * skew
-    if terms > 2:
-        power = skew @ skew
-        total = total + 2 * power
-        for _ in range(3, terms - 1):
-            power = power @ skew
-            total = total + 2 * power
-        total = total + last * (power @ skew)
-    return total if terms > 0 else one
+def neumann(skew, terms, legacy=False):
+    """I + 2Q + 2Q^2 + ...: since 0.18 the highest power has coefficient 1 (3 terms reach Q^3, like 4; 6 reach Q^5);
+    in 0.16 and 0.17 every power has coefficient 2 and `terms` terms reach Q^(terms - 1)."""
+    if legacy or terms <= 2:
+        coefficients = [1.0] + [2.0] * (terms - 1)
+    else:
+        coefficients = [1.0] + [2.0] * (max(terms, 4) - 2) + [1.0]
+    total, power = np.zeros_like(skew), np.eye(skew.shape[-1])[None].repeat(len(skew), 0)
+    for coefficient in coefficients:
+        total, power = total + coefficient * power, power @ skew
+    return total
 
 
 def block_diagonal(blocks):
@@ -84,6 +83,19 @@ def boft_rotation(raw, strength=1.0):
     return rotation
 
 
+def old_oft_rotation(raw, config, width, out, strength=1.0):
+    """R of oft_r [r or 1, b, b] of PEFT 0.14 and 0.15 (width = in) or earlier (width = out): exact Cayley."""
+    if config["coft"]:
+        count = math.ceil(width / raw.shape[-1])
+        limit = config["eps"] * math.ceil(out / count) ** 2 / math.sqrt(len(raw))
+        norm = np.linalg.norm(raw, axis=(1, 2), keepdims=True)
+        raw = np.where(norm <= limit, raw, limit * raw / np.maximum(norm, 1e-300))
+    blocks = cayley(strength * (raw - raw.transpose(0, 2, 1)) / 2)
+    if len(blocks) * blocks.shape[-1] < width:
+        blocks = blocks.repeat(math.ceil(width / blocks.shape[-1]), 0)
+    return block_diagonal(blocks)[:width, :width]
+
+
 def oft_rotation(raw, config, width, strength=1.0):
     """R of oft_R.weight [r or 1, n] as PEFT 0.18 and later (0.16-0.17 differ in the last coefficient)."""
     b = (1 + math.isqrt(1 + 8 * raw.shape[1])) // 2
@@ -97,8 +109,7 @@ def oft_rotation(raw, config, width, strength=1.0):
         skew = np.where(norm <= limit, skew, limit * skew / np.maximum(norm, 1e-300))
     skew = strength * skew
     if config["use_cayley_neumann"]:
-        last = 1.0 if config.get("peft_version") else 2.0
-        blocks = neumann(skew, config["num_cayley_neumann_terms"], last)
+        blocks = neumann(skew, config["num_cayley_neumann_terms"], legacy="peft_version" not in config)
     else:
         blocks = cayley(skew)
     if len(blocks) * b != width:
@@ -114,18 +125,36 @@ def width_of(module):
     return module.in_features
 
 
+@dataclasses.dataclass(frozen=True)
+class Rotation:
+    """What an adapter does to one module: y = ((x matrix) W^T) * scale + bias, or ((x W^T) matrix) + bias."""
+
+    matrix: np.ndarray
+    scale: np.ndarray | None = None
+    on_output: bool = False
+
+
 def rotations(folder, modules, strength=1.0):
-    """{module: (R [in, in], s [out] or None)} of a file; `modules` maps names to the base's torch modules."""
+    """{module: Rotation} of a file; `modules` maps names to the base's torch modules."""
     config, tensors = read(folder)
     found = {}
     for key, raw in tensors.items():
         if key.endswith(".boft_R"):
             name = key.removesuffix(".boft_R")
             scale = tensors[f"{name}.boft_s"].reshape(-1)
-            found[name] = (boft_rotation(raw, strength), 1.0 + strength * (scale - 1.0))
+            found[name] = Rotation(boft_rotation(raw, strength), 1.0 + strength * (scale - 1.0))
         elif key.endswith((".oft_R.weight", ".oft_embedding_R.weight")):
             name = key.removesuffix(".weight").rpartition(".")[0]
-            found[name] = (oft_rotation(raw, config, width_of(modules[name]), strength), None)
+            found[name] = Rotation(oft_rotation(raw, config, width_of(modules[name]), strength))
+        elif key.endswith(".oft_r"):
+            name = key.removesuffix(".oft_r")
+            out = len(modules[name].weight)
+            if f"{name}.oft_s" in tensors:
+                scale = tensors[f"{name}.oft_s"].reshape(-1)
+                matrix = old_oft_rotation(raw, config, width_of(modules[name]), out, strength)
+                found[name] = Rotation(matrix, 1.0 + strength * (scale - 1.0))
+            else:
+                found[name] = Rotation(old_oft_rotation(raw, config, out, out, strength), on_output=True)
     return found
 
 
@@ -149,14 +178,15 @@ def apply(model, folder, strength=1.0):
         owner, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(owner), leaf, nn.Parameter(torch.from_numpy(value), requires_grad=False))
     modules = dict(model.named_modules(remove_duplicate=False))
-    for name, (rotation, scale) in rotations(folder, modules, strength).items():
+    for name, rotation in rotations(folder, modules, strength).items():
         module = modules[name]
         weight = module.weight.detach().numpy()
         if isinstance(module, nn.Embedding):
-            merged = weight @ rotation
+            merged = weight @ rotation.matrix
         else:
             flat = weight.reshape(len(weight), -1)
-            merged = ((rotation @ flat.T).T * (1.0 if scale is None else scale[:, None])).reshape(weight.shape)
+            flat = rotation.matrix.T @ flat if rotation.on_output else (rotation.matrix @ flat.T).T
+            merged = (flat * (1.0 if rotation.scale is None else rotation.scale[:, None])).reshape(weight.shape)
         # A parameter of its own: a weight tied to another module must not follow.
         module.weight = nn.Parameter(torch.from_numpy(np.ascontiguousarray(merged)), requires_grad=False)
     return model

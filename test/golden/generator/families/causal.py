@@ -56,5 +56,3 @@ def llama_causal():
         strengths=[Strength("boft_b8_m2_attn")],
     )
 
-
-CASES = {"llama_causal": llama_causal}

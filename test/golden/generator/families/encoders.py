@@ -16,9 +16,9 @@ QV = ["query", "value"]
 ALL = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 
 
-def build_bert(num_labels=3, zero_biases=False, attention="sdpa"):
+def build_bert(num_labels=3, zero_biases=False, attention="sdpa", hidden=32, inner=64):
     config = BertConfig(
-        vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        vocab_size=60, hidden_size=hidden, num_hidden_layers=2, num_attention_heads=4, intermediate_size=inner,
         max_position_embeddings=24, num_labels=num_labels, attn_implementation=attention,
     )
     return randomise_base(BertForSequenceClassification(config), 7001, zero_biases)
@@ -79,5 +79,3 @@ def bert_seqcls():
         strengths=[Strength("boft_b8_m2_all"), Strength("boft_b4_m3_all")],
     )
 
-
-CASES = {"bert_seqcls": bert_seqcls}

@@ -58,5 +58,3 @@ def vit():
         strengths=[Strength("boft_b4_m2_patches")],
     )
 
-
-CASES = {"vit": vit}
