@@ -21,6 +21,8 @@ export interface Site {
   readonly outFeatures: number;
   /** A convolution's kernel shape [n, c, kh, kw], else null. */
   readonly kernel: readonly number[] | null;
+  /** The value after an Add of the bias of its own (not fused), else null. */
+  readonly biased: string | null;
   /** The frozen weight is integers: it can be rotated in front of, not read or merged into. */
   readonly quantised: boolean;
 }
@@ -58,15 +60,24 @@ function rotatedInput(index: GraphIndex, node: NodeProto): string | undefined {
   return quantiser?.opType === 'DynamicQuantizeLinear' ? quantiser.input[0] : undefined;
 }
 
+/** The value of an Add of the bias that is still a node of its own. */
+function addedBias(index: GraphIndex, { biased }: ModuleUse): string | null {
+  return biased !== null && index.producers.get(biased)?.opType === 'Add' ? biased : null;
+}
+
 function siteOf(index: GraphIndex, module: GraphModule, use: ModuleUse): Site | undefined {
   const found = nodeOf(index, use);
   if (!found) return undefined;
   const { node, value } = found;
   const { kind, inFeatures, outFeatures, name } = module;
-  const shared = { module: name, kind, value, inFeatures, outFeatures };
+  const shared = { module: name, kind, value, inFeatures, outFeatures, biased: null };
   switch (kind) {
     case 'normalization':
       return { ...shared, input: value, kernel: null, quantised: false };
+    case 'embedding': {
+      if (node.opType !== 'Gather') return undefined;
+      return { ...shared, input: value, kernel: null, quantised: false };
+    }
     case 'convolution': {
       const [input, kernel] = [node.input.at(0), node.input.at(1)];
       const weight = kernel === undefined ? undefined : index.constant(kernel);
@@ -77,7 +88,9 @@ function siteOf(index: GraphIndex, module: GraphModule, use: ModuleUse): Site | 
       const operator = PRODUCT_OPERATORS[node.opType];
       const input = operator ? rotatedInput(index, node) : undefined;
       if (!operator || input === undefined) return undefined;
-      return { ...shared, input, kernel: null, quantised: operator.quantised };
+      const isFused = value !== use.value && value !== `${UPCAST}${use.value}`;
+      const biased = isFused ? null : addedBias(index, use);
+      return { ...shared, biased, input, kernel: null, quantised: operator.quantised };
     }
   }
 }

@@ -8,6 +8,7 @@ import { clone, create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { PapillonError } from '../errors.js';
 import { ModelProtoSchema, TensorProtoSchema } from './gen/onnx_pb.js';
 import type { GraphProto, ModelProto, TensorProto } from './gen/onnx_pb.js';
+import { halfBits } from './half.js';
 import { readSkeleton } from './skeleton.js';
 
 /** TensorProto.data_type values that occur here. */
@@ -188,6 +189,24 @@ function float16(bits: number): number {
   if (exponent === 0) return sign * fraction * 2 ** -24;
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** A constant of float32, float16 or float64 elements. */
+export function tensorOf(
+  name: string,
+  dims: readonly number[],
+  values: Float32Array,
+  dataType: number,
+): TensorProto {
+  const typed =
+    dataType === ELEM.FLOAT16
+      ? Uint16Array.from(values, halfBits)
+      : dataType === ELEM.DOUBLE
+        ? Float64Array.from(values)
+        : values;
+  const rawData = new Uint8Array(typed.buffer.slice(typed.byteOffset, typed.byteOffset + typed.byteLength));
+  const stored = typed === values ? ELEM.FLOAT : dataType;
+  return create(TensorProtoSchema, { name, dims: dims.map(BigInt), dataType: stored, rawData });
 }
 
 export function int64Tensor(name: string, dims: readonly number[], values: readonly number[]): TensorProto {

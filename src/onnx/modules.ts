@@ -21,13 +21,15 @@ export interface ModuleUse {
 export interface GraphModule {
   /** Torch path. */
   readonly name: string;
-  readonly kind: 'linear' | 'convolution' | 'normalization';
+  readonly kind: 'linear' | 'convolution' | 'normalization' | 'embedding';
   readonly inFeatures: number;
   readonly outFeatures: number;
   /** Its uses in the graph, at least one. */
   readonly uses: readonly ModuleUse[];
   /** What the base adds behind the product [outFeatures] (Gemm: β·C), or null. */
   readonly bias: Float32Array | null;
+  /** Linear: its result is an output of the graph as it is. */
+  readonly isHead: boolean;
   /** The weight's tensor in the exported graph; `transposed` when it is stored as [out, in]. Linear only. */
   readonly weight: { readonly tensor: TensorProto; readonly storedOutIn: boolean } | null;
 }
@@ -174,6 +176,28 @@ function convolutionCandidate(index: GraphIndex, node: NodeProto): Candidate | u
   };
 }
 
+/** A look-up of rows in a constant table [entries, width]. */
+function embeddingCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
+  const [table, value] = [node.input.at(0), node.output.at(0)];
+  const tensor = table === undefined ? undefined : index.constant(table);
+  if (value === undefined || tensor?.dims.length !== 2 || intAttribute(node, 'axis', 0) !== 0)
+    return undefined;
+  const width = tensorDims(tensor).at(1) ?? 0;
+  const name = moduleFromScopes(node) ?? moduleFromPath(node.name) ?? moduleFromParameter(tensor.name);
+  if (name === undefined || width < 2) return undefined;
+  return {
+    name,
+    kind: 'embedding',
+    inFeatures: width,
+    outFeatures: width,
+    value,
+    biased: null,
+    biasTensor: undefined,
+    biasFactor: 1,
+    weight: { tensor, storedOutIn: true },
+  };
+}
+
 /** LayerNormalization, or the last Add of a decomposed one: `value + constant vector`, in a module of its own. */
 function normalizationCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
   const value = node.output.at(0);
@@ -255,8 +279,8 @@ export function findModules(model: OnnxModel): GraphModule[] {
   const index = new GraphIndex(model.graph);
   const linear: Candidate[] = [];
   for (const node of model.graph.node) {
-    const candidate =
-      node.opType === 'Conv' ? convolutionCandidate(index, node) : linearCandidate(index, node);
+    const find = { Conv: convolutionCandidate, Gather: embeddingCandidate }[node.opType] ?? linearCandidate;
+    const candidate = find(index, node);
     if (candidate) linear.push(candidate);
   }
   const linearNames = new Set(linear.map((candidate) => candidate.name));
@@ -276,12 +300,14 @@ export function findModules(model: OnnxModel): GraphModule[] {
     if (known && isSameLayer(model, known.first, candidate)) known.uses.push(use);
     else if (!known) modules.set(name, { first: candidate, uses: [use] });
   }
+  const outputs = new Set(model.graph.output.map((output) => output.name));
   return [...modules].map(([name, { first, uses }]) => ({
     name,
     kind: first.kind,
     inFeatures: first.inFeatures,
     outFeatures: first.outFeatures,
     uses,
+    isHead: first.kind === 'linear' && uses.every((use) => outputs.has(use.biased ?? use.value)),
     bias: readBias(model, first),
     weight: first.weight,
   }));

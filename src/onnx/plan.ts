@@ -5,6 +5,7 @@ import type { OnnxModel } from './model.js';
 import { PlanGraph, appendCast } from './passes/edit.js';
 import type { OperandKind, ShapedSite, SiteEdit } from './passes/edit.js';
 import { feedInput } from './passes/feed-input.js';
+import { insertOutputRotation } from './passes/insert-output-rotation.js';
 import { insertRotation } from './passes/insert-rotation.js';
 import { insertScale } from './passes/insert-scale.js';
 import { insertShift } from './passes/insert-shift.js';
@@ -13,12 +14,17 @@ import { replaceWeight } from './passes/replace-weight.js';
 import { splitBias } from './passes/split-bias.js';
 
 export type { OperandKind, ShapedSite } from './passes/edit.js';
-export { LANES_INPUT, blocksInput, operandInput } from './passes/edit.js';
+export { LANES_INPUT, OPERAND_KINDS, blocksInput, operandInput } from './passes/edit.js';
 
 /** Module name → the operands that enter at its sites. */
 export type PlanModules = ReadonlyMap<string, ReadonlySet<OperandKind>>;
 
-/** y = ((x R) Wᵀ) ⊙ s + (b − b₀) + b₀, each part only where the plan has its operand. */
+/** Where the frozen bias is an Add of its own and the lane's replaces it, the Add goes and its value is made here. */
+function resultOf(site: ShapedSite, kinds: ReadonlySet<OperandKind>): string {
+  return kinds.has('bias') ? (site.biased ?? site.value) : site.value;
+}
+
+/** y = (((x R) Wᵀ) O) ⊙ s + (b − b₀) + b₀, each part only where the plan has its operand. */
 function editSite(
   site: ShapedSite,
   node: NodeProto,
@@ -29,13 +35,16 @@ function editSite(
   if (site.kind === 'convolution') editConvolution(edit, kinds);
   else {
     if (kinds.has('rotation')) insertRotation(edit);
-    if (kinds.has('weight') || kinds.has('scale') || kinds.has('shift')) editResult(edit, kinds);
+    if (RESULT_KINDS.some((kind) => kinds.has(kind))) editResult(edit, kinds);
     if (kinds.has('rotation') && !kinds.has('weight')) feedInput(edit);
   }
   const last = edit.after.at(-1);
-  if (last) last.output[0] = site.value;
+  if (last) last.output[0] = resultOf(site, kinds);
   return [...edit.before, node, ...edit.after];
 }
+
+/** Operands that act behind the node. */
+const RESULT_KINDS: readonly OperandKind[] = ['weight', 'outputRotation', 'scale', 'shift'];
 
 /** Puts what follows between the node's result and the readers of its value. */
 function detachResult(edit: SiteEdit): void {
@@ -54,26 +63,31 @@ function editConvolution(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void 
 function editResult(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void {
   detachResult(edit);
   const addBias = splitBias(edit);
-  if (kinds.has('weight')) replaceWeight(edit);
+  if (kinds.has('weight')) replaceWeight(edit, kinds.has('bias'));
   else if (edit.site.half) appendCast(edit, 'float', ELEM.FLOAT);
+  if (kinds.has('outputRotation')) insertOutputRotation(edit);
   if (kinds.has('scale')) insertScale(edit);
   if (kinds.has('shift')) insertShift(edit);
   if (edit.site.half) appendCast(edit, 'half', ELEM.FLOAT16);
-  addBias();
+  if (!kinds.has('bias')) addBias();
 }
 
 /**
  * A copy of the optimised base whose graph has, beside the base's inputs: `papillon:lanes` [1] (L: the batch's
  * rows, or 1 when they share one adapter), `papillon:blocks:<d>` [2] (d/e and e of every rotation of width d) and
- * `papillon:<kind>:<module>` for each operand: rotation [L, d/e, e, e], scale and shift [L, 1, n], weight
- * [L, n, d]. Initializers, prepacked entries included, are untouched.
+ * `papillon:<kind>:<module>` for each operand: rotations [L, w/e, e, e], scale and shift [L, 1, n], weight
+ * [L, n', d] and bias [L, 1, n']. Initializers, prepacked entries included, are untouched.
  */
 export function compilePlan(base: OnnxModel, sites: readonly ShapedSite[], modules: PlanModules): OnnxModel {
   const model = copyModel(base);
   const byValue = new Map(sites.map((site) => [site.value, site]));
   const plan = new PlanGraph();
   const nodes: NodeProto[] = [];
+  const replacedBiases = new Set(
+    sites.filter((site) => modules.get(site.module)?.has('bias')).map((site) => site.biased),
+  );
   for (const node of model.graph.node) {
+    if (node.output.some((name) => replacedBiases.has(name))) continue;
     const site = node.output.map((name) => byValue.get(name)).find((found) => found !== undefined);
     const kinds = site ? modules.get(site.module) : undefined;
     if (site && kinds && kinds.size > 0) nodes.push(...editSite(site, node, kinds, plan));

@@ -29,6 +29,7 @@ interface ManifestModule {
   readonly kind: BaseModule['kind'];
   readonly inFeatures: number;
   readonly outFeatures: number;
+  readonly isHead: boolean;
   /** Base64 of float32 little-endian, or null. */
   readonly bias: string | null;
 }
@@ -224,11 +225,12 @@ async function compile(
     layout: { stackable: result?.stackable ?? false, paddedAxis: result?.paddedAxis ?? null },
     modules: modules
       .filter((module) => servable.has(module.name))
-      .map(({ name, kind, inFeatures, outFeatures, bias }) => ({
+      .map(({ name, kind, inFeatures, outFeatures, isHead, bias }) => ({
         name,
         kind,
         inFeatures,
         outFeatures,
+        isHead,
         bias: bias ? Buffer.from(bias.buffer, bias.byteOffset, bias.byteLength).toString('base64') : null,
       })),
     sites,

@@ -12,9 +12,16 @@ import type { AdapterOperands, ModuleOperands, NumericArray, Tensor } from '../t
 import { openBase, withoutPaths } from './base.js';
 import type { CompiledBase } from './base.js';
 import { baseOperands } from './base-operands.js';
-import { commonBlockSizes } from './lanes.js';
+import { commonSizes } from './lanes.js';
 import type { BaseOperands } from './lanes.js';
-import type { FromWorker, RunReply, RunRequest, ToWorker, WorkerSettings } from './messages.js';
+import type {
+  AdapterTraits,
+  FromWorker,
+  RunReply,
+  RunRequest,
+  ToWorker,
+  WorkerSettings,
+} from './messages.js';
 import { locateModel } from './model-folder.js';
 import { PlanStore } from './plans.js';
 import type { Plan } from './plans.js';
@@ -89,7 +96,7 @@ class EngineWorker {
     switch (message.type) {
       case 'attach':
         await this.answer(message.id, async () => {
-          post({ type: 'attached', id: message.id, alone: await this.attach(message.operands) });
+          post({ type: 'attached', id: message.id, traits: await this.attach(message.operands) });
         });
         return;
       case 'detach':
@@ -121,7 +128,7 @@ class EngineWorker {
    * Opens the adapter's plan at once: the request that waits for the adapter would need it next. Resolves to whether
    * its rows may share a batch with no others.
    */
-  private async attach(given: AdapterOperands): Promise<boolean> {
+  private async attach(given: AdapterOperands): Promise<AdapterTraits> {
     const operands = { ...given, modules: given.modules.map((module) => this.withoutBaseWeight(module)) };
     this.adapters.set(operands.key, operands);
     try {
@@ -132,7 +139,23 @@ class EngineWorker {
       await this.plans.forget(operands.key);
       throw error;
     }
-    return this.plans.isAlone(operands);
+    return { alone: this.plans.isAlone(operands), outputWidths: this.outputWidths(operands) };
+  }
+
+  /** Outputs that are heads which the adapter brings itself, with their widths. */
+  private outputWidths(operands: AdapterOperands): Map<string, number> {
+    const widths = new Map<string, number>();
+    for (const { module, weight } of operands.modules) {
+      for (const site of this.base.sites.filter((candidate) => candidate.module === module)) {
+        if (!weight || weight.length === site.outFeatures * site.inFeatures) continue;
+        const result = site.biased ?? site.value;
+        const output = this.base.description.outputs.find(
+          ({ name }) => result === name || result.endsWith(`_${name}`),
+        );
+        if (output) widths.set(output.name, weight.length / site.inFeatures);
+      }
+    }
+    return widths;
   }
 
   /** PEFT saves the base's own weight of a targeted lm_head: it need not travel with every lane. */
@@ -185,12 +208,12 @@ class EngineWorker {
     const first = rows[0] ?? null;
     const lanes = rows.every((key) => key === first) ? [first] : rows;
     const adapters = keys.map((key) => this.adapters.get(key)).filter((adapter) => adapter !== undefined);
-    const sizes = commonBlockSizes(plan.lanes.slots, adapters);
+    const sizes = commonSizes(plan.lanes.slots, rows.includes(null) ? [...adapters, null] : adapters);
     const { operands } = plan.lanes.assemble(lanes, sizes);
     const inputs = new Set(plan.session.inputNames);
     if (inputs.has(LANES_INPUT)) feeds[LANES_INPUT] = int64Tensor([lanes.length]);
     for (const width of plan.widths) {
-      const e = sizes.get(width) ?? 1;
+      const e = sizes.blocks.get(width) ?? 1;
       feeds[blocksInput(width)] = int64Tensor([width / e, e]);
     }
     for (const [name, { data, laneShape }] of operands) {

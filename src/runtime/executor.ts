@@ -17,7 +17,14 @@ import type {
   RuntimeObserver,
   Tensor,
 } from '../types.js';
-import type { BaseOpened, FromWorker, RunReply, ToWorker, WorkerSettings } from './messages.js';
+import type {
+  AdapterTraits,
+  BaseOpened,
+  FromWorker,
+  RunReply,
+  ToWorker,
+  WorkerSettings,
+} from './messages.js';
 import { splitOutputs, stackItems, tokenLength } from './stacking.js';
 
 export interface ExecutorOptions extends WorkerSettings {
@@ -41,9 +48,8 @@ export class OnnxExecutor implements Executor {
   private nextId = 1;
   private restarts = 0;
   private readonly running = new Map<number, Pending<RunReply>>();
-  private readonly attaching = new Map<number, Pending<boolean>>();
-  /** Keys of adapters whose rows may share a batch with no others. */
-  private readonly alone = new Set<string>();
+  private readonly attaching = new Map<number, Pending<AdapterTraits>>();
+  private readonly traits = new Map<string, AdapterTraits>();
   private readonly resetListeners: (() => void)[] = [];
   private readonly stateListeners: ((state: ExecutorState) => void)[] = [];
   private lastLanes: readonly (string | null)[] = [];
@@ -77,15 +83,15 @@ export class OnnxExecutor implements Executor {
   async attach(operands: AdapterOperands): Promise<void> {
     const worker = this.readyWorker();
     const id = this.nextId++;
-    const isAlone = await new Promise<boolean>((resolve, reject) => {
+    const traits = await new Promise<AdapterTraits>((resolve, reject) => {
       this.attaching.set(id, { resolve, reject });
       this.send(worker, { type: 'attach', id, operands }, operandBuffers(operands));
     });
-    if (isAlone) this.alone.add(operands.key);
+    this.traits.set(operands.key, traits);
   }
 
   detach(key: string): void {
-    this.alone.delete(key);
+    this.traits.delete(key);
     if (this.worker && this.currentState === 'ready') this.send(this.worker, { type: 'detach', key }, []);
   }
 
@@ -116,7 +122,7 @@ export class OnnxExecutor implements Executor {
     if (!this.model.layout.stackable) return items.map((item) => [item]);
     const groups = new Map<string | null, BatchItem[]>();
     for (const item of items) {
-      const isAlone = item.adapterKey !== null && this.alone.has(item.adapterKey);
+      const isAlone = this.traitsOf(item)?.alone === true;
       const key = isAlone ? item.adapterKey : null;
       const group = groups.get(key);
       if (group) group.push(item);
@@ -149,7 +155,8 @@ export class OnnxExecutor implements Executor {
         request.inputs.flatMap(([, tensor]) => bufferOf(tensor)),
       );
     });
-    const split = splitOutputs(arranged, reply.outputs, { inputs, outputs }, layout);
+    const widths = arranged.map((item) => this.traitsOf(item)?.outputWidths);
+    const split = splitOutputs(arranged, reply.outputs, { inputs, outputs }, layout, widths);
     const inOrder = new Array<BatchResult['outputs'][number]>(items.length);
     for (const [place, i] of order.entries()) inOrder[i] = split[place] ?? new Map();
     const lengths = items.map((item) => item.rows * tokenLength(item, inputs, layout));
@@ -183,6 +190,10 @@ export class OnnxExecutor implements Executor {
       else places[place] = i;
     }
     return places.map((taken) => taken ?? rest.shift() ?? 0);
+  }
+
+  private traitsOf(item: BatchItem): AdapterTraits | undefined {
+    return item.adapterKey === null ? undefined : this.traits.get(item.adapterKey);
   }
 
   private readyWorker(): Worker {
@@ -238,7 +249,7 @@ export class OnnxExecutor implements Executor {
         this.take(this.running, message.id)?.resolve(message.reply);
         return;
       case 'attached':
-        this.take(this.attaching, message.id)?.resolve(message.alone);
+        this.take(this.attaching, message.id)?.resolve(message.traits);
         return;
       case 'failed': {
         const error = fromPlainError(message.error);
@@ -271,7 +282,7 @@ export class OnnxExecutor implements Executor {
 
   /** The worker is gone and with it every session and operand: fail what was running, start another. */
   private lost(): void {
-    this.alone.clear();
+    this.traits.clear();
     this.lastLanes = [];
     this.options.observer.restarted();
     this.setState('restarting');

@@ -4,7 +4,7 @@
  */
 import { embedBlocks, mergeWeight } from '../math/index.js';
 import type { OperandKind } from '../onnx/plan.js';
-import type { AdapterOperands, ModuleOperands } from '../types.js';
+import type { AdapterOperands, ModuleOperands, Rotation } from '../types.js';
 
 /** One operand input of a plan. */
 export interface OperandSlot {
@@ -26,8 +26,13 @@ export interface BaseOperands {
   weight(module: string): Float32Array;
 }
 
-/** Block size e by input width d: all rotations of one width in a batch share it. */
-export type BlockSizes = ReadonlyMap<number, number>;
+/** What all lanes of a batch share. */
+export interface LaneSizes {
+  /** Block size e by rotated width: all rotations of one width share it. */
+  readonly blocks: ReadonlyMap<number, number>;
+  /** Width n' of heads that lanes bring themselves: the widest of the batch, others are padded. */
+  readonly heads: ReadonlyMap<string, number>;
+}
 
 /** Operand inputs of L lanes: [L, …] each. */
 export interface AssembledLanes {
@@ -43,26 +48,40 @@ function greatestCommonDivisor(a: number, b: number): number {
   return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }
 
-/** The smallest e for every width that all adapters' blocks fit into (divisors of d, so their lcm divides d). */
-export function commonBlockSizes(
+function rotatedWidth(slot: OperandSlot): number | null {
+  if (slot.kind === 'rotation') return slot.inFeatures;
+  return slot.kind === 'outputRotation' ? slot.outFeatures : null;
+}
+
+/**
+ * The smallest e for every width that all rotations fit into (blocks divide the width, so their least common multiple
+ * does), and the widest of each head. `adapters` are the batch's, null for base rows.
+ */
+export function commonSizes(
   slots: readonly OperandSlot[],
-  adapters: readonly AdapterOperands[],
-): BlockSizes {
-  const widths = new Map<string, number>();
-  for (const slot of slots) if (slot.kind === 'rotation') widths.set(slot.module, slot.inFeatures);
-  const sizes = new Map<number, number>();
-  for (const width of widths.values()) sizes.set(width, 1);
-  for (const adapter of adapters) {
-    for (const module of adapter.modules) {
-      const width = widths.get(module.module);
-      if (width === undefined || !module.rotation) continue;
-      const size = sizes.get(width) ?? 1;
-      const e = module.rotation.blockSize;
-      sizes.set(width, (size * e) / greatestCommonDivisor(size, e));
+  adapters: readonly (AdapterOperands | null)[],
+): LaneSizes {
+  const blocks = new Map<number, number>();
+  const heads = new Map<string, number>();
+  const modules = adapters.map((adapter) => new Map(adapter?.modules.map((own) => [own.module, own])));
+  for (const slot of slots) {
+    const width = rotatedWidth(slot);
+    const operands = modules.map((own) => own.get(slot.module));
+    if (width !== null) {
+      for (const own of operands) {
+        const e = (slot.kind === 'rotation' ? own?.rotation : own?.outputRotation)?.blockSize ?? 1;
+        const size = blocks.get(width) ?? 1;
+        blocks.set(width, (size * e) / greatestCommonDivisor(size, e));
+      }
+    } else if (slot.kind === 'weight' && !slot.merged) {
+      const widths = operands.map((own) =>
+        own?.weight ? own.weight.length / slot.inFeatures : slot.outFeatures,
+      );
+      heads.set(slot.module, Math.max(...widths));
     }
   }
-  for (const [width, e] of sizes) if (e === 1) sizes.set(width, idleBlockSize(width));
-  return sizes;
+  for (const [width, e] of blocks) if (e === 1) blocks.set(width, idleBlockSize(width));
+  return { blocks, heads };
 }
 
 /** Blocks of a width that no adapter of the batch rotates: transpositions by single floats would be slow. */
@@ -78,17 +97,26 @@ function identityBlocks(width: number, e: number): Float32Array {
   return blocks;
 }
 
-function laneShape(slot: OperandSlot, sizes: BlockSizes): number[] {
-  switch (slot.kind) {
-    case 'rotation': {
-      const e = sizes.get(slot.inFeatures) ?? 1;
-      return [slot.inFeatures / e, e, e];
-    }
-    case 'weight':
-      return [slot.outFeatures, slot.inFeatures];
-    default:
-      return [1, slot.outFeatures];
+/** n of a slot's operand: the module's, or the widest head's. */
+function resultWidth(slot: OperandSlot, sizes: LaneSizes): number {
+  return sizes.heads.get(slot.module) ?? slot.outFeatures;
+}
+
+function laneShape(slot: OperandSlot, sizes: LaneSizes): number[] {
+  const rotated = rotatedWidth(slot);
+  if (rotated !== null) {
+    const e = sizes.blocks.get(rotated) ?? 1;
+    return [rotated / e, e, e];
   }
+  return slot.kind === 'weight' ? [resultWidth(slot, sizes), slot.inFeatures] : [1, resultWidth(slot, sizes)];
+}
+
+/** Values with `fill` behind them up to `length`. */
+function padded(values: Float32Array, length: number, fill: number): Float32Array {
+  if (values.length === length) return values;
+  const result = new Float32Array(length).fill(fill);
+  result.set(values);
+  return result;
 }
 
 /** Identities, ones and zeros by size, shared by all lanes that need them. */
@@ -137,7 +165,7 @@ export class LaneAssembler {
   }
 
   /** Operands for one lane per entry of `keys` (null: the base's). Views stay valid until the next call. */
-  assemble(keys: readonly (string | null)[], sizes: BlockSizes): AssembledLanes {
+  assemble(keys: readonly (string | null)[], sizes: LaneSizes): AssembledLanes {
     const first = keys.at(0);
     if (keys.length === 1 && first !== undefined) return this.view(1, sizes, this.laneOf(first, sizes));
     const bank = this.bank(keys.length, sizes);
@@ -153,7 +181,7 @@ export class LaneAssembler {
     return this.view(keys.length, sizes, bank.data);
   }
 
-  private view(lanes: number, sizes: BlockSizes, data: ReadonlyMap<string, Float32Array>): AssembledLanes {
+  private view(lanes: number, sizes: LaneSizes, data: ReadonlyMap<string, Float32Array>): AssembledLanes {
     const operands = new Map<string, { data: Float32Array; laneShape: number[] }>();
     for (const slot of this.slots) {
       const shape = laneShape(slot, sizes);
@@ -164,8 +192,8 @@ export class LaneAssembler {
     return { lanes, operands };
   }
 
-  private bank(lanes: number, sizes: BlockSizes): Bank {
-    const id = blocksId(sizes);
+  private bank(lanes: number, sizes: LaneSizes): Bank {
+    const id = sizesId(sizes);
     let bank = this.banks.get(id);
     this.banks.delete(id);
     if (!bank || bank.capacity < lanes) {
@@ -186,8 +214,8 @@ export class LaneAssembler {
   }
 
   /** One lane's operands; the adapter's own arrays wherever their form fits. */
-  private laneOf(key: string | null, sizes: BlockSizes): ReadonlyMap<string, Float32Array> {
-    const id = `${blocksId(sizes)}|${key ?? ''}`;
+  private laneOf(key: string | null, sizes: LaneSizes): ReadonlyMap<string, Float32Array> {
+    const id = `${sizesId(sizes)}|${key ?? ''}`;
     const known = this.single.get(id);
     if (known) return known;
     const adapter = key === null ? undefined : this.adapters.get(key);
@@ -203,30 +231,48 @@ export class LaneAssembler {
     return mergeWeight(weight ?? this.base.weight(slot.module), slot.outFeatures, blocks, scale ?? null);
   }
 
-  private operand(slot: OperandSlot, own: ModuleOperands | undefined, sizes: BlockSizes): Float32Array {
-    const { inFeatures: d, outFeatures: n } = slot;
+  private operand(slot: OperandSlot, own: ModuleOperands | undefined, sizes: LaneSizes): Float32Array {
+    const { module, inFeatures: d } = slot;
+    const n = resultWidth(slot, sizes);
+    const zeros = (): Float32Array => this.neutral.get(`zeros:${n}`, () => new Float32Array(n));
     switch (slot.kind) {
-      case 'rotation': {
-        const e = sizes.get(d) ?? 1;
-        if (!own?.rotation) return this.neutral.get(`eye:${d}:${e}`, () => identityBlocks(d, e));
-        return own.rotation.blockSize === e
-          ? own.rotation.blocks
-          : embedBlocks(own.rotation.blocks, d / own.rotation.blockSize, own.rotation.blockSize, e);
-      }
+      case 'rotation':
+        return this.rotation(own?.rotation, d, sizes);
+      case 'outputRotation':
+        return this.rotation(own?.outputRotation, slot.outFeatures, sizes);
       case 'scale':
-        return own?.scale ?? this.neutral.get(`ones:${n}`, () => new Float32Array(n).fill(1));
+        if (!own?.scale) return this.neutral.get(`ones:${n}`, () => new Float32Array(n).fill(1));
+        return padded(own.scale, n, 1);
       case 'shift': {
-        const frozen = this.base.bias(slot.module);
-        if (!own?.bias) return this.neutral.get(`zeros:${n}`, () => new Float32Array(n));
-        return own.bias.map((value, i) => value - (frozen?.[i] ?? 0));
+        const frozen = this.base.bias(module);
+        if (!own?.bias) return zeros();
+        return padded(
+          own.bias.map((value, i) => value - (frozen?.[i] ?? 0)),
+          n,
+          0,
+        );
       }
-      case 'weight':
+      case 'bias': {
+        const bias = own?.bias ?? this.base.bias(module);
+        return bias ? padded(bias, n, 0) : zeros();
+      }
+      case 'weight': {
         if (slot.merged && own) return this.merge(slot, own);
-        return own?.weight ?? this.neutral.get(`weight:${slot.module}`, () => this.base.weight(slot.module));
+        const weight = own?.weight ?? this.neutral.get(`weight:${module}`, () => this.base.weight(module));
+        return padded(weight, n * d, 0);
+      }
     }
+  }
+
+  private rotation(own: Rotation | undefined, width: number, sizes: LaneSizes): Float32Array {
+    const e = sizes.blocks.get(width) ?? 1;
+    if (!own) return this.neutral.get(`eye:${width}:${e}`, () => identityBlocks(width, e));
+    return own.blockSize === e
+      ? own.blocks
+      : embedBlocks(own.blocks, width / own.blockSize, own.blockSize, e);
   }
 }
 
-function blocksId(sizes: BlockSizes): string {
-  return [...sizes].map(([width, e]) => `${width}:${e}`).join(',');
+function sizesId({ blocks, heads }: LaneSizes): string {
+  return [...blocks, ...heads].map(([name, size]) => `${name}:${size}`).join(',');
 }

@@ -23,6 +23,14 @@ export interface RunReply {
   readonly plan: string;
 }
 
+/** What the executor must know of a resident adapter. */
+export interface AdapterTraits {
+  /** Its rows may share a batch with no others. */
+  readonly alone: boolean;
+  /** Outputs that have another width with it: heads of its own. */
+  readonly outputWidths: ReadonlyMap<string, number>;
+}
+
 export type ToWorker =
   | { readonly type: 'attach'; readonly id: number; readonly operands: AdapterOperands }
   | { readonly type: 'detach'; readonly key: string }
@@ -44,7 +52,7 @@ export interface BaseOpened {
 export type FromWorker =
   | { readonly type: 'opened'; readonly base: BaseOpened }
   | { readonly type: 'refused'; readonly error: PlainError }
-  | { readonly type: 'attached'; readonly id: number; readonly alone: boolean }
+  | { readonly type: 'attached'; readonly id: number; readonly traits: AdapterTraits }
   | { readonly type: 'ran'; readonly id: number; readonly reply: RunReply }
   | { readonly type: 'failed'; readonly id: number; readonly error: PlainError }
   | { readonly type: 'compiled'; readonly seconds: number; readonly cached: boolean }

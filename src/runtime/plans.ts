@@ -10,11 +10,11 @@ import { z } from 'zod';
 import { PapillonError } from '../errors.js';
 import { encodeModel, openModel } from '../onnx/model.js';
 import type { OnnxModel } from '../onnx/model.js';
-import { compilePlan, operandInput } from '../onnx/plan.js';
+import { OPERAND_KINDS, compilePlan, operandInput } from '../onnx/plan.js';
 import type { OperandKind } from '../onnx/plan.js';
-import type { AdapterOperands, BaseModule, ModuleOperands } from '../types.js';
+import type { AdapterOperands, BaseModule, ModuleOperands, Rotation } from '../types.js';
 import type { CompiledBase } from './base.js';
-import { LaneAssembler } from './lanes.js';
+import { LaneAssembler, commonSizes } from './lanes.js';
 import type { BaseOperands, OperandSlot } from './lanes.js';
 import { openCompiled } from './session.js';
 import type { Session, SessionSettings } from './session.js';
@@ -25,7 +25,7 @@ export interface Plan {
   readonly id: string;
   readonly session: Session;
   readonly lanes: LaneAssembler;
-  /** Input widths that have a rotation. */
+  /** Widths that have a rotation. */
   readonly widths: readonly number[];
 }
 
@@ -36,29 +36,28 @@ export interface PlanEvents {
 
 /** Plans open at once; the least recently used is closed beyond that. */
 const MAX_PLANS = 8;
-const KINDS = ['rotation', 'scale', 'shift', 'weight'] as const satisfies readonly OperandKind[];
 /** Plans opened again at the next start. */
 const MAX_RECENT = 2;
 const RECENT_FILE = 'recent-plans.json';
-const recentSchema = z.array(z.array(z.tuple([z.string(), z.array(z.enum(KINDS))])));
+const recentSchema = z.array(z.array(z.tuple([z.string(), z.array(z.enum(OPERAND_KINDS))])));
 type RecentPlan = z.infer<typeof recentSchema>[number];
 
-function needsOf(
-  adapter: AdapterOperands,
-  kindOf: (module: string) => BaseModule['kind'] | undefined,
-): Needs {
+function needsOf(adapter: AdapterOperands, moduleOf: (name: string) => BaseModule | undefined): Needs {
   const needs = new Map<string, Set<OperandKind>>();
-  for (const module of adapter.modules) {
+  for (const own of adapter.modules) {
+    const module = moduleOf(own.module);
     const kinds = new Set<OperandKind>();
-    if (kindOf(module.module) === 'convolution') {
-      if (module.rotation || module.scale) kinds.add('weight');
+    if (module?.kind === 'convolution') {
+      if (own.rotation || own.scale) kinds.add('weight');
     } else {
-      if (module.rotation) kinds.add('rotation');
-      if (module.scale) kinds.add('scale');
+      if (own.rotation) kinds.add('rotation');
+      if (own.outputRotation) kinds.add('outputRotation');
+      if (own.scale) kinds.add('scale');
     }
-    if (module.bias) kinds.add('shift');
-    if (module.weight) kinds.add('weight');
-    if (kinds.size > 0) needs.set(module.module, kinds);
+    if (own.weight) kinds.add('weight');
+    if (own.weight && module?.isHead) kinds.add('bias');
+    else if (own.bias) kinds.add('shift');
+    if (kinds.size > 0) needs.set(own.module, kinds);
   }
   return needs;
 }
@@ -66,19 +65,26 @@ function needsOf(
 /** The loader has matched shapes already; this keeps a mistake there from failing a batch of other adapters. */
 function checkOperands(own: ModuleOperands, module: BaseModule | undefined): void {
   if (!module) throw new PapillonError('ADAPTER_MODULE_UNKNOWN', `the base has no module '${own.module}'`);
-  const { name, kind, inFeatures: d, outFeatures: n } = module;
-  if (kind === 'normalization' && (own.rotation ?? own.scale ?? own.weight)) {
-    throw new PapillonError('ADAPTER_PART_UNSUPPORTED', `only the bias of '${name}' can be replaced`);
-  }
-  const e = own.rotation?.blockSize ?? 1;
+  const { name, kind, inFeatures: d, outFeatures, isHead } = module;
+  const isRefused =
+    (kind === 'normalization' && (own.rotation ?? own.outputRotation ?? own.scale ?? own.weight)) ||
+    (kind === 'embedding' && (own.rotation ?? own.scale ?? own.bias ?? own.weight)) ||
+    (kind === 'convolution' && own.outputRotation);
+  if (isRefused) throw new PapillonError('ADAPTER_PART_UNSUPPORTED', `'${name}' cannot be changed like that`);
+  const n = isHead === true && own.weight ? own.weight.length / d : outFeatures;
   const fits =
-    d % e === 0 &&
-    (own.rotation?.blocks.length ?? d * e) === d * e &&
+    isRotationOf(own.rotation, d) &&
+    isRotationOf(own.outputRotation, n) &&
     (own.scale?.length ?? n) === n &&
     (own.bias?.length ?? n) === n &&
     (own.weight?.length ?? n * d) === n * d;
   if (!fits)
     throw new PapillonError('ADAPTER_SHAPE_MISMATCH', `the operands of '${name}' do not fit [${n}, ${d}]`);
+}
+
+function isRotationOf(rotation: Rotation | undefined, width: number): boolean {
+  if (!rotation) return true;
+  return width % rotation.blockSize === 0 && rotation.blocks.length === width * rotation.blockSize;
 }
 
 function union(all: Iterable<Needs>): Needs {
@@ -87,6 +93,8 @@ function union(all: Iterable<Needs>): Needs {
     for (const [module, kinds] of needs) {
       const known = result.get(module) ?? new Set();
       for (const kind of kinds) known.add(kind);
+      // A bias that replaces the base's altogether leaves nothing to shift.
+      if (known.has('bias')) known.delete('shift');
       result.set(module, known);
     }
   }
@@ -95,7 +103,7 @@ function union(all: Iterable<Needs>): Needs {
 
 function describe(needs: Needs): string {
   return [...needs]
-    .map(([module, kinds]) => `${module}:${KINDS.filter((kind) => kinds.has(kind)).join('+')}`)
+    .map(([module, kinds]) => `${module}:${OPERAND_KINDS.filter((kind) => kinds.has(kind)).join('+')}`)
     .sort()
     .join('\n');
 }
@@ -122,7 +130,7 @@ export class PlanStore {
   /** Takes note of a newly resident adapter. Throws, and notes nothing, where it does not fit the base. */
   admit(adapter: AdapterOperands): void {
     for (const module of adapter.modules) checkOperands(module, this.modules.get(module.module));
-    const needs = needsOf(adapter, (name) => this.modules.get(name)?.kind);
+    const needs = needsOf(adapter, (name) => this.modules.get(name));
     this.needs.set(adapter.key, needs);
     // Mixtures never have such an adapter, and several lanes would be wrong at its sites.
     if (!this.isAlone(adapter)) this.general = union([this.general, needs]);
@@ -250,7 +258,7 @@ export class PlanStore {
       id,
       session,
       lanes: new LaneAssembler(slots, this.operands, this.adapters),
-      widths: [...new Set(slots.filter((s) => s.kind === 'rotation').map((s) => s.inFeatures))],
+      widths: [...commonSizes(slots, [null]).blocks.keys()],
     };
   }
 

@@ -113,21 +113,42 @@ function slice(output: Tensor, start: number, rows: number, axis: number, length
   return { datatype: output.datatype, shape, data };
 }
 
-/** The outputs of each item, in order. */
+/** The first `width` values of the last axis. */
+function narrow(output: Tensor, width: number | undefined): Tensor {
+  const full = output.shape.at(-1);
+  if (width === undefined || full === undefined || full <= width || output.datatype === 'BYTES')
+    return output;
+  const source = output.data as NumericArray;
+  const data = new (source.constructor as NumericConstructor)((source.length / full) * width);
+  for (let read = 0, write = 0; read < source.length; read += full, write += width) {
+    data.set(source.subarray(read, read + width) as never, write);
+  }
+  return { datatype: output.datatype, shape: [...output.shape.slice(0, -1), width], data };
+}
+
+/**
+ * The outputs of each item, in order. `widths` are those that items have with heads of their own, by output: in a
+ * batch all are padded to the widest.
+ */
 export function splitOutputs(
   items: readonly BatchItem[],
   outputs: readonly (readonly [string, Tensor])[],
   specs: { readonly inputs: readonly TensorSpec[]; readonly outputs: readonly TensorSpec[] },
   layout: BatchLayout,
+  widths: readonly (ReadonlyMap<string, number> | undefined)[] = [],
 ): TensorMap[] {
   if (!layout.stackable) return [new Map(outputs)];
   const axes = new Map(specs.outputs.map((spec) => [spec.name, paddedAxisOf(spec, layout)]));
+  const baseWidths = new Map(specs.outputs.map((spec) => [spec.name, spec.dims.at(-1)]));
   let start = 0;
-  return items.map((item) => {
+  return items.map((item, i) => {
     const length = itemLength(item, specs.inputs, layout);
     const own = new Map<string, Tensor>();
     for (const [name, tensor] of outputs) {
-      own.set(name, slice(tensor, start, item.rows, axes.get(name) ?? -1, length));
+      const part = slice(tensor, start, item.rows, axes.get(name) ?? -1, length);
+      const baseWidth = baseWidths.get(name);
+      const width = widths[i]?.get(name) ?? (typeof baseWidth === 'number' ? baseWidth : undefined);
+      own.set(name, narrow(part, width));
     }
     start += item.rows;
     return own;

@@ -15,8 +15,12 @@ export const LANES_INPUT = 'papillon:lanes';
 export const blocksInput = (width: number): string => `papillon:blocks:${width}`;
 export const operandInput = (kind: OperandKind, module: string): string => `papillon:${kind}:${module}`;
 
-/** `shift` is the adapter's bias minus the base's. */
-export type OperandKind = 'rotation' | 'scale' | 'shift' | 'weight';
+/**
+ * `outputRotation` acts on a module's result; `shift` is the adapter's bias minus the base's; `bias` replaces the
+ * base's altogether, for heads whose width differs.
+ */
+export const OPERAND_KINDS = ['rotation', 'outputRotation', 'scale', 'shift', 'bias', 'weight'] as const;
+export type OperandKind = (typeof OPERAND_KINDS)[number];
 
 /** A site's rank and whether its leading axis is made of the batch's rows, as the probe found it. */
 export interface ShapedSite extends Site {

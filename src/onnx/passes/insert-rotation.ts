@@ -1,5 +1,5 @@
 /**
- * Puts x ← x R in front of a product: x [B, T, d] → [L, T', d/e, e] → [L, d/e, T', e] · R [L, d/e, e, e] → back.
+ * Puts x ← x R in front of a product.
  *
  * Requires: the site's node is one of `PRODUCT_OPERATORS`. Ensures: the edit's input is x R; the node's weight and
  * other readers of x are untouched. Sites that read the same x share its blocked transposition.
@@ -8,36 +8,15 @@
  */
 import { intAttribute, intsAttribute, makeNode } from '../graph.js';
 import { ELEM } from '../model.js';
-import { castNode, inFloat, operandInput, shapeOf } from './edit.js';
+import { castNode, inFloat } from './edit.js';
 import type { SiteEdit } from './edit.js';
-
-const SWAP_BLOCKS = intsAttribute('perm', [0, 2, 1, 3]);
+import { rotate } from './rotate.js';
 
 export function insertRotation(edit: SiteEdit): void {
-  const { site, plan, before } = edit;
+  const { site, before } = edit;
   rowMajorInput(edit);
   const x = inFloat(edit, edit.input);
-  const blocked = `papillon:blocked-input:${x}`;
-  if (plan.first(blocked)) {
-    const viewed = `${blocked}:view`;
-    before.push(makeNode('Reshape', [x, plan.blockedShape(site.inFeatures)], [viewed], { name: viewed }));
-    before.push(makeNode('Transpose', [viewed], [blocked], { name: blocked, attributes: [SWAP_BLOCKS] }));
-  }
-  const operand = plan.input(operandInput('rotation', site.module), ELEM.FLOAT, [
-    'lanes',
-    'blocks',
-    'e',
-    'e',
-  ]);
-  const name = `papillon:${site.value}:rotated`;
-  before.push(
-    makeNode('MatMul', [blocked, operand], [`${name}:blocked`], { name: `${name}:blocked` }),
-    makeNode('Transpose', [`${name}:blocked`], [`${name}:view`], {
-      name: `${name}:view`,
-      attributes: [SWAP_BLOCKS],
-    }),
-    makeNode('Reshape', [`${name}:view`, shapeOf(edit, x, before)], [name], { name }),
-  );
+  const name = rotate(edit, x, site.inFeatures, 'rotation', before);
   edit.input = name;
   if (site.half) {
     edit.input = `${name}:half`;
