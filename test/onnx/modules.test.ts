@@ -11,6 +11,7 @@ import {
 } from '#dist/onnx/module-names.js';
 import { findModules } from '#dist/onnx/modules.js';
 import type { GraphModule } from '#dist/onnx/modules.js';
+import { at } from '../support/at.js';
 import {
   ELEM,
   floatAttributeOf,
@@ -146,9 +147,9 @@ describe('names from dynamo scopes', () => {
         ],
         [weight('val_1', 1), second],
       );
-    const [module] = uses(weight('val_2', 1));
+    const module = at(uses(weight('val_2', 1)));
     assert.deepEqual(values(module), ['first', 'y']);
-    assert.deepEqual(values(uses(weight('val_2', 5))[0]), ['first']);
+    assert.deepEqual(values(at(uses(weight('val_2', 5)))), ['first']);
   });
 });
 
@@ -159,7 +160,7 @@ describe('uses of one module', () => {
       [weight('w')],
     );
     assert.deepEqual(names(shared), ['net.query']);
-    assert.deepEqual(values(shared[0]), ['a', 'y']);
+    assert.deepEqual(values(at(shared)), ['a', 'y']);
     const distinct = modulesOf(
       [matMul('/net/linear/MatMul', 'w', 'a'), matMul('/net/linear_1/MatMul', 'v', 'y')],
       [weight('w', 1), weight('v', 2)],
@@ -179,7 +180,7 @@ describe('uses of one module', () => {
       [weight('w')],
     );
     assert.deepEqual(names(modules), ['group.layer.query']);
-    assert.deepEqual(values(modules[0]), ['a', 'y']);
+    assert.deepEqual(values(at(modules)), ['a', 'y']);
   });
 
   it('and through Identity, as a layer used several times is exported', () => {
@@ -191,13 +192,13 @@ describe('uses of one module', () => {
       ],
       [weight('w')],
     );
-    assert.deepEqual(values(modules[0]), ['a', 'y']);
+    assert.deepEqual(values(at(modules)), ['a', 'y']);
   });
 });
 
 describe('weights', () => {
   it('behind Identity and Transpose, by the name they kept', () => {
-    const [module, ...others] = modulesOf(
+    const modules = modulesOf(
       [
         makeNode('Identity', ['net.fc.weight'], ['same'], { name: 'Identity_0' }),
         makeNode('Transpose', ['same'], ['turned'], {
@@ -208,7 +209,8 @@ describe('weights', () => {
       ],
       [floatTensor('net.fc.weight', [N, D], randomFloats(1, N * D))],
     );
-    assert.equal(others.length, 0);
+    assert.equal(modules.length, 1);
+    const module = at(modules);
     assert.equal(module.name, 'net.fc');
     assert.deepEqual([module.inFeatures, module.outFeatures], [D, N]);
     assert.equal(module.weight?.storedOutIn, true);
@@ -221,7 +223,7 @@ describe('weights', () => {
         name: '/net/fc/Gemm',
         attributes: [intAttributeOf('transB', transB)],
       });
-      const [module] = modulesOf([gemm], [floatTensor('w', stored, randomFloats(1, N * D)), bias('b')]);
+      const module = at(modulesOf([gemm], [floatTensor('w', stored, randomFloats(1, N * D)), bias('b')]));
       assert.deepEqual([module.inFeatures, module.outFeatures], [D, N]);
       assert.equal(module.weight?.storedOutIn, transB === 1);
       assert.deepEqual(module.bias, randomFloats(2, N));
@@ -236,7 +238,7 @@ describe('weights', () => {
         attributes: [intAttributeOf('transB', 1)],
       }),
     ];
-    const [module] = modulesOf(nodes, [floatTensor('w', [D, N], transposed(randomFloats(1, N * D), N, D))]);
+    const module = at(modulesOf(nodes, [floatTensor('w', [D, N], transposed(randomFloats(1, N * D), N, D))]));
     assert.deepEqual([module.inFeatures, module.outFeatures], [D, N]);
     assert.equal(module.weight?.storedOutIn, false);
   });
@@ -258,7 +260,7 @@ describe('biases', () => {
       ['b', 'product'],
       ['product', 'b'],
     ]) {
-      const [module] = modulesOf([product, add(inputs)], [weight('w'), bias('b')]);
+      const module = at(modulesOf([product, add(inputs)], [weight('w'), bias('b')]));
       assert.deepEqual(module.bias, randomFloats(2, N));
       assert.deepEqual(values(module), ['product']);
     }
@@ -270,21 +272,21 @@ describe('biases', () => {
       product,
       add(['b', 'product']),
     ];
-    const [module] = modulesOf(nodes, [weight('w'), bias('other.bias')]);
+    const module = at(modulesOf(nodes, [weight('w'), bias('other.bias')]));
     assert.equal(module.name, 'net.fc');
     assert.deepEqual(module.bias, randomFloats(2, N));
   });
 
   it('as a row [1, n]', () => {
     const row = floatTensor('b', [1, N], randomFloats(2, N));
-    const [module] = modulesOf([product, add(['b', 'product'])], [weight('w'), row]);
+    const module = at(modulesOf([product, add(['b', 'product'])], [weight('w'), row]));
     assert.deepEqual(module.bias, randomFloats(2, N));
   });
 
   it('scaled by a Gemm’s beta', () => {
     const gemm = makeNode('Gemm', ['x', 'w', 'b'], ['y'], { name: '/net/fc/Gemm' });
     gemm.attribute.push(floatAttributeOf('beta', 2));
-    const [module] = modulesOf([gemm], [weight('w'), bias('b')]);
+    const module = at(modulesOf([gemm], [weight('w'), bias('b')]));
     assert.deepEqual(
       module.bias,
       randomFloats(2, N).map((value) => value * 2),
@@ -293,9 +295,9 @@ describe('biases', () => {
 
   it('none where an activation is added, or where the product has other readers', () => {
     const residual = makeNode('Add', ['product', 'x'], ['y'], { name: '/net/Add' });
-    assert.equal(modulesOf([product, residual], [weight('w')])[0].bias, null);
+    assert.equal(at(modulesOf([product, residual], [weight('w')])).bias, null);
     const reader = makeNode('Neg', ['product'], ['z'], { name: 'neg' });
-    const [module] = modulesOf([product, reader, add(['b', 'product'])], [weight('w'), bias('b')]);
+    const module = at(modulesOf([product, reader, add(['b', 'product'])], [weight('w'), bias('b')]));
     assert.equal(module.bias, null);
   });
 });

@@ -58,11 +58,13 @@ export function laneFeeds(
     const dense = denseRotation(own.rotation, d);
     return Float64Array.from({ length: d * e }, (_, i) => {
       const row = Math.floor(i / e);
-      return dense[row * d + (row - (row % e)) + (i % e)];
+      return dense[row * d + (row - (row % e)) + (i % e)] as number;
     });
   };
   const shift = (own: ModuleOperands): Float64Array =>
-    Float64Array.from({ length: n }, (_, i) => (own.bias ? own.bias[i] - (base.bias?.[i] ?? 0) : 0));
+    Float64Array.from({ length: n }, (_, i) =>
+      own.bias ? (own.bias[i] as number) - (base.bias?.[i] ?? 0) : 0,
+    );
   return {
     [LANES_INPUT]: new ort.Tensor('int64', BigInt64Array.of(BigInt(lanes.length)), [1]),
     [blocksInput(d)]: new ort.Tensor('int64', BigInt64Array.of(BigInt(d / e), BigInt(e)), [2]),
@@ -90,7 +92,7 @@ export async function runModel(
     intraOpNumThreads: 1,
   });
   try {
-    const asked = session.inputNames.map((name) => [name, feeds[name]] as const);
+    const asked = Object.entries(feeds).filter(([name]) => session.inputNames.includes(name));
     return await session.run(Object.fromEntries(asked));
   } finally {
     await session.release();

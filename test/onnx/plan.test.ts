@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import * as ort from 'onnxruntime-node';
 import type { ModuleOperands } from '#dist/types.js';
 import { gelu as referenceGelu, linearSite, relativeError } from '../reference/linear-site.js';
+import { at } from '../support/at.js';
 import { moduleOperands } from '../support/tiny-adapters.js';
 import type { Brings } from '../support/tiny-adapters.js';
 import {
@@ -157,6 +158,7 @@ async function check(form: Form, lanes: readonly ModuleOperands[], e: number): P
   );
   const { y } = await runPlan(model, sites, MODULE, base, lanes, e, feeds);
   const want = expected(form, base, gemm.alpha ?? 1, x, lanes, batch);
+  assert.ok(y);
   assert.deepEqual(y.dims, [batch, ...form.inner, N]);
   const error = relativeError(y.data as Float32Array, want);
   assert.ok(error <= TOLERANCE, `off by ${error}`);
@@ -233,7 +235,7 @@ describe('a plan equals the reference', () => {
 
 describe('a plan leaves alone', () => {
   it('the base graph it was compiled from', async () => {
-    const form = FORMS[7];
+    const form = at(FORMS, 7);
     const { proto, base } = siteModel(form);
     const model = asModel(proto);
     const before = structuredClone(model.graph.node.map((node) => [node.opType, node.input, node.output]));
@@ -246,7 +248,8 @@ describe('a plan leaves alone', () => {
       before,
     );
     const again = await runModel(model, { x });
-    assert.deepEqual(again.y.data, plain.y.data);
+    assert.ok(plain.y);
+    assert.deepEqual(again.y?.data, plain.y.data);
   });
 
   it('other modules and other readers of a site’s input and weight', async () => {
@@ -260,7 +263,7 @@ describe('a plan leaves alone', () => {
       seed: 1,
     });
     // The second layer reads the same x and the very same weight tensor.
-    const weight = first.initializers[0].name;
+    const weight = at(first.initializers).name;
     const model = asModel(
       makeModel({
         inputs: [makeValueInfo('x', ELEM.FLOAT, ['batch', D])],
@@ -279,8 +282,10 @@ describe('a plan leaves alone', () => {
     const lane = moduleOperands(size, { rotation: 4, scale: true, bias: true, weight: true }, 5);
     const base = { ...first.layer };
     const result = await runPlan(model, sitesOf(model, 2), 'net.a', base, [lane], 4, { x });
-    assert.deepEqual(result.b.data, plain.b.data);
-    assert.deepEqual(result.c.data, plain.c.data);
-    assert.ok(relativeError(result.a.data as Float32Array, plain.a.data as Float32Array) > 0.1);
+    const values = (outputs: typeof plain): Float32Array[] =>
+      ['a', 'b', 'c'].map((name) => outputs[name]?.data as Float32Array);
+    const [before, after] = [values(plain), values(result)];
+    assert.deepEqual(after.slice(1), before.slice(1));
+    assert.ok(relativeError(at(after), at(before)) > 0.1);
   });
 });

@@ -5,6 +5,7 @@ import { PapillonError } from '#dist/errors.js';
 import type { AdapterOperands, BatchItem, BatchResult, Tensor } from '#dist/types.js';
 import { relativeError } from '../reference/linear-site.js';
 import { encoderReference } from '../reference/tiny-encoder.js';
+import { at } from '../support/at.js';
 import { temporaryFolder } from '../support/temp-folder.js';
 import { adapter, copyOperands, moduleOperands } from '../support/tiny-adapters.js';
 import type { Brings } from '../support/tiny-adapters.js';
@@ -58,7 +59,7 @@ function text(length: number): Text {
 
 function rowOf(tensor: Tensor | undefined, row: number): Float32Array {
   assert.ok(tensor);
-  const size = tensor.data.length / tensor.shape[0];
+  const size = tensor.data.length / (tensor.shape[0] as number);
   return (tensor.data as Float32Array).subarray(row * size, (row + 1) * size);
 }
 
@@ -70,10 +71,10 @@ function checkRows(
   assert.equal(result.outputs.length, items.length);
   for (const [i, item] of items.entries()) {
     const operands = modulesOf(byKey.get(item.adapterKey ?? ''));
-    for (const [row, { ids, mask = ids.map(() => 1) }] of texts[i].entries()) {
+    for (const [row, { ids, mask = ids.map(() => 1) }] of at(texts, i).entries()) {
       const want = encoderReference(encoder.parameters, ids, mask, operands);
-      const logits = result.outputs[i].get('logits');
-      const hidden = result.outputs[i].get('hidden');
+      const logits = at(result.outputs, i).get('logits');
+      const hidden = at(result.outputs, i).get('hidden');
       assert.deepEqual(logits?.shape, [item.rows, CLASSES]);
       assert.deepEqual(hidden?.shape, [item.rows, ids.length, WIDTH]);
       for (const [got, expected] of [
@@ -163,7 +164,7 @@ describe('a batch equals the reference', () => {
   it('of all adapters and the base at once, in any order', async () => {
     const keys = [...ADAPTERS.map((a) => a.key), null];
     for (let round = 0; round < 6; round++) {
-      const parts = Array.from({ length: 7 }, () => [keys[pick(keys.length)], text(4)] as const);
+      const parts = Array.from({ length: 7 }, () => [at(keys, pick(keys.length)), text(4)] as const);
       await runTexts(...parts);
     }
     const all = await runTexts(...keys.map((key) => [key, text(4)] as const));
@@ -201,11 +202,11 @@ describe('padding', () => {
       const alone = await shared.executor.run({ items: [textItem(key, padded)] });
       const items = [textItem('down@1', text(6)), textItem(key, own), textItem('all@1', text(6))];
       const together = await shared.executor.run({ items });
-      const hidden = rowOf(alone.outputs[0].get('hidden'), 0).slice(0, 3 * WIDTH);
-      assert.deepEqual(rowOf(together.outputs[1].get('hidden'), 0), hidden, String(key));
+      const hidden = rowOf(at(alone.outputs).get('hidden'), 0).slice(0, 3 * WIDTH);
+      assert.deepEqual(rowOf(at(together.outputs, 1).get('hidden'), 0), hidden, String(key));
       assert.deepEqual(
-        together.outputs[1].get('logits')?.data,
-        alone.outputs[0].get('logits')?.data,
+        at(together.outputs, 1).get('logits')?.data,
+        at(alone.outputs).get('logits')?.data,
         String(key),
       );
     }
@@ -218,8 +219,8 @@ describe('padding', () => {
       items: [textItem('all@1', own), textItem('biases@1', text(9))],
     });
     for (const name of ['logits', 'hidden']) {
-      const [a, b] = [alone, together].map((result) => result.outputs[0].get(name)?.data as Float32Array);
-      assert.ok(relativeError(a, b) <= TOLERANCE);
+      const values = (result: BatchResult) => at(result.outputs).get(name)?.data as Float32Array;
+      assert.ok(relativeError(values(alone), values(together)) <= TOLERANCE);
     }
   });
 });
@@ -282,7 +283,7 @@ describe('attaching', () => {
 
   it('an unknown module is refused and disturbs nothing', async () => {
     const unknown = moduleOperands({ module: 'no.such', inFeatures: 4, outFeatures: 4 }, { scale: true }, 1);
-    await refused([...ADAPTERS[2].modules, unknown], 'ADAPTER_MODULE_UNKNOWN', /'no\.such'/);
+    await refused([...at(ADAPTERS, 2).modules, unknown], 'ADAPTER_MODULE_UNKNOWN', /'no\.such'/);
   });
 
   it('operands of other sizes are refused and disturb nothing', async () => {
@@ -308,13 +309,13 @@ describe('attaching', () => {
       adapter('given@1', [brings('encoder.query', { rotation: 4, scale: true }, 9)]),
     );
     await shared.executor.attach(given);
-    assert.equal(given.modules[0].scale?.byteLength, 0);
-    assert.equal(given.modules[0].rotation?.blocks.byteLength, 0);
+    assert.equal(at(given.modules).scale?.byteLength, 0);
+    assert.equal(at(given.modules).rotation?.blocks.byteLength, 0);
     shared.executor.detach('given@1');
   });
 
   it('detached operands are gone, others stay, and they can come back', async () => {
-    const [first] = ADAPTERS;
+    const first = at(ADAPTERS);
     shared.executor.detach(first.key);
     shared.executor.detach('never-attached@1');
     await assert.rejects(shared.executor.run({ items: [textItem(first.key, text(2))] }), /not resident/);

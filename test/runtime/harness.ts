@@ -9,6 +9,7 @@ import type {
   RuntimeObserver,
   Tensor,
 } from '#dist/types.js';
+import { at } from '../support/at.js';
 import { copyOperands } from '../support/tiny-adapters.js';
 
 const SILENT: Logger = {
@@ -79,7 +80,7 @@ export interface Text {
 }
 
 export function textItem(adapterKey: string | null, ...texts: readonly Text[]): BatchItem {
-  const length = texts[0].ids.length;
+  const length = at(texts).ids.length;
   const tensor = (values: readonly number[]): Tensor => ({
     datatype: 'INT64',
     shape: [texts.length, length],

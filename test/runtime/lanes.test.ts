@@ -5,6 +5,7 @@ import { LaneAssembler, commonBlockSizes } from '#dist/runtime/lanes.js';
 import type { OperandSlot } from '#dist/runtime/lanes.js';
 import type { AdapterOperands, ModuleOperands } from '#dist/types.js';
 import { denseRotation } from '../reference/linear-site.js';
+import { at } from '../support/at.js';
 import { adapter, moduleOperands } from '../support/tiny-adapters.js';
 import { randomFloats } from '../support/tiny-models.js';
 
@@ -84,7 +85,7 @@ describe('common block sizes', () => {
 
 describe('a lane', () => {
   const full = adapter('full', [own({ rotation: 4, scale: true, bias: true, weight: true }, 1)]);
-  const [module] = full.modules;
+  const module = at(full.modules);
 
   it('alone is the adapter’s own arrays, not copies', () => {
     const { lanes } = assembler([full]);
@@ -98,7 +99,7 @@ describe('a lane', () => {
     const shift = operand(lanes, ['full'], 4, 'shift');
     assert.deepEqual(
       shift,
-      module.bias?.map((value, i) => Math.fround(value - BIAS[i])),
+      module.bias?.map((value, i) => Math.fround(value - (BIAS[i] as number))),
     );
   });
 
@@ -117,7 +118,7 @@ describe('a lane', () => {
     const small = adapter('small', [own({ rotation: 2 }, 7)]);
     const { lanes } = assembler([full, small]);
     const data = operand(lanes, ['small', 'full'], 12, 'rotation');
-    assert.deepEqual(dense(data.subarray(0, D * 12), 12), denseRotation(small.modules[0].rotation, D));
+    assert.deepEqual(dense(data.subarray(0, D * 12), 12), denseRotation(at(small.modules).rotation, D));
     assert.deepEqual(dense(data.subarray(D * 12), 12), denseRotation(module.rotation, D));
   });
 
@@ -125,13 +126,13 @@ describe('a lane', () => {
     const plain = adapter('plain', [own({ rotation: 4, scale: true }, 3)]);
     const { lanes } = assembler([plain], [slot('weight', true)]);
     const merged = operand(lanes, ['plain'], 1, 'weight');
-    const [{ rotation, scale }] = plain.modules;
+    const { rotation, scale } = at(plain.modules);
     const matrix = denseRotation(rotation, D);
     for (let o = 0; o < N; o++) {
       for (let i = 0; i < D; i++) {
         let sum = 0;
-        for (let j = 0; j < D; j++) sum += matrix[i * D + j] * WEIGHT[o * D + j];
-        assert.ok(Math.abs(merged[o * D + i] - sum * (scale?.[o] ?? NaN)) < 1e-5);
+        for (let j = 0; j < D; j++) sum += (matrix[i * D + j] as number) * (WEIGHT[o * D + j] as number);
+        assert.ok(Math.abs((merged[o * D + i] as number) - sum * (scale?.[o] ?? NaN)) < 1e-5);
       }
     }
   });
@@ -140,7 +141,7 @@ describe('a lane', () => {
 describe('lanes between batches', () => {
   const adapters = ['a', 'b', 'c'].map((key, i) => adapter(key, [own({ rotation: 4, scale: true }, 10 + i)]));
   const scaleOf = (key: string | null): number[] => {
-    const found = adapters.find((candidate) => candidate.key === key)?.modules[0].scale;
+    const found = adapters.find((candidate) => candidate.key === key)?.modules[0]?.scale;
     return [...(found ?? new Float32Array(N).fill(1))];
   };
   const scales = (keys: readonly (string | null)[]): number[] => keys.flatMap(scaleOf);
@@ -179,7 +180,7 @@ describe('lanes between batches', () => {
         const rotation = operand(lanes, ['a', 'c'], e, 'rotation');
         assert.deepEqual(
           dense(rotation.subarray(0, D * e), e),
-          denseRotation(adapters[0].modules[0].rotation, D),
+          denseRotation(at(at(adapters).modules).rotation, D),
         );
       }
     }
@@ -192,7 +193,7 @@ describe('lanes between batches', () => {
     lanes.forget('a');
     const changed = adapter('a', [own({ rotation: 4, scale: true }, 99)]);
     resident.set('a', changed);
-    const scale = changed.modules[0].scale;
+    const scale = at(changed.modules).scale;
     assert.ok(scale);
     assert.deepEqual([...operand(lanes, ['a'], 4, 'scale')], [...scale]);
     assert.deepEqual([...operand(lanes, ['a', 'b'], 4, 'scale')], [...scale, ...scaleOf('b')]);

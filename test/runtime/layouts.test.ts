@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { BatchItem, Tensor } from '#dist/types.js';
 import { linearSite, relativeError } from '../reference/linear-site.js';
+import { at } from '../support/at.js';
 import { temporaryFolder } from '../support/temp-folder.js';
 import { adapter, moduleOperands } from '../support/tiny-adapters.js';
 import {
@@ -83,12 +84,15 @@ describe('a model with a fixed batch of one', () => {
     const items = keys.map((adapterKey, i): BatchItem => ({
       adapterKey,
       rows: 1,
-      inputs: new Map([['x', floats([1, 2 + i, D], xs[i])]]),
+      inputs: new Map([['x', floats([1, 2 + i, D], at(xs, i))]]),
     }));
     const result = await executor.run({ items });
     for (const [i, key] of keys.entries()) {
-      assert.deepEqual(result.outputs[i].get('y')?.shape, [1, 2 + i, D]);
-      assertClose(output(result.outputs[i], 'y'), linearSite(xs[i], fc.layer, operandsOf(key, 'net.fc')));
+      assert.deepEqual(at(result.outputs, i).get('y')?.shape, [1, 2 + i, D]);
+      assertClose(
+        output(at(result.outputs, i), 'y'),
+        linearSite(at(xs, i), fc.layer, operandsOf(key, 'net.fc')),
+      );
     }
   });
 
@@ -104,11 +108,11 @@ describe('a model with a fixed batch of one', () => {
     );
     assert.equal(started.executor.opened.probeError, null);
     assert.equal(started.executor.model.layout.stackable, false);
-    await started.attach(ADAPTERS[0]);
+    await started.attach(at(ADAPTERS));
     const x = randomFloats(4, 3 * D);
     const item = { adapterKey: 'a@1', rows: 3, inputs: new Map([['x', floats([3, D], x)]]) };
     const { outputs } = await started.executor.run({ items: [item] });
-    assertClose(output(outputs[0], 'y'), linearSite(x, fc.layer, operandsOf('a@1', 'net.fc')));
+    assertClose(output(at(outputs), 'y'), linearSite(x, fc.layer, operandsOf('a@1', 'net.fc')));
   });
 });
 
@@ -143,16 +147,16 @@ describe('an output that mixes rows', () => {
       adapterKey,
       rows: 2,
       inputs: new Map([
-        ['image', floats([2, D], inputs[i][0])],
-        ['text', floats([2, D], inputs[i][1])],
+        ['image', floats([2, D], at(inputs, i)[0])],
+        ['text', floats([2, D], at(inputs, i)[1])],
       ]),
     }));
     const { outputs } = await started.executor.run({ items });
     for (const [i, key] of keys.entries()) {
-      const images = linearSite(inputs[i][0], image.layer, operandsOf(key, 'net.fc'));
-      const texts = linearSite(inputs[i][1], text.layer, operandsOf(key, 'net.other'));
+      const images = linearSite(at(inputs, i)[0], image.layer, operandsOf(key, 'net.fc'));
+      const texts = linearSite(at(inputs, i)[1], text.layer, operandsOf(key, 'net.other'));
       const want = linearSite(images, { inFeatures: D, outFeatures: 2, weight: texts, bias: null });
-      assertClose(output(outputs[i], 'logits_per_image'), want);
+      assertClose(output(at(outputs, i), 'logits_per_image'), want);
     }
   });
 });
@@ -165,7 +169,7 @@ describe('a table of batch dimension 1 used by a module that also sees rows', ()
     const fc = layer('net.fc', 'x', 'from_x', 1, 'MatMul');
     const other = layer('net.other', 'x', 'from_other', 2);
     const table = randomFloats(3, 4 * D);
-    const weight = fc.initializers[0].name;
+    const weight = at(fc.initializers).name;
     const nodes = [
       ...fc.nodes,
       ...other.nodes,
@@ -219,20 +223,20 @@ describe('a table of batch dimension 1 used by a module that also sees rows', ()
         const items = batch.map((adapterKey, i): BatchItem => ({
           adapterKey,
           rows: 1,
-          inputs: new Map([['x', floats([1, 2, D], xs[i])]]),
+          inputs: new Map([['x', floats([1, 2, D], at(xs, i))]]),
         }));
         const { outputs } = await executor.run({ items });
         for (const [i, key] of batch.entries()) {
           const own = key === 'd@1' ? more.modules[0] : operandsOf(key, 'net.other');
-          const fromX = linearSite(xs[i], fc.layer, operandsOf(key, 'net.fc'));
+          const fromX = linearSite(at(xs, i), fc.layer, operandsOf(key, 'net.fc'));
           const fromTable = linearSite(table, fc.layer, operandsOf(key, 'net.fc'));
-          const fromOther = linearSite(xs[i], other.layer, own);
+          const fromOther = linearSite(at(xs, i), other.layer, own);
           const want = fromX.map((value, at) => {
             let mean = 0;
-            for (let row = 0; row < 4; row++) mean += fromTable[row * D + (at % D)] / 4;
-            return value + mean + fromOther[at];
+            for (let row = 0; row < 4; row++) mean += (fromTable[row * D + (at % D)] as number) / 4;
+            return value + mean + (fromOther[at] as number);
           });
-          assertClose(output(outputs[i], 'y'), want);
+          assertClose(output(at(outputs, i), 'y'), want);
         }
       }
     });
@@ -251,11 +255,11 @@ describe('rows in the middle', () => {
       }),
     );
     assert.equal(started.executor.model.layout.stackable, false);
-    await started.attach(ADAPTERS[0]);
+    await started.attach(at(ADAPTERS));
     const x = randomFloats(5, 6 * D);
     const item = { adapterKey: 'a@1', rows: 1, inputs: new Map([['x', floats([3, 2, D], x)]]) };
     const { outputs } = await started.executor.run({ items: [item] });
-    assertClose(output(outputs[0], 'y'), linearSite(x, fc.layer, operandsOf('a@1', 'net.fc')));
+    assertClose(output(at(outputs), 'y'), linearSite(x, fc.layer, operandsOf('a@1', 'net.fc')));
   });
 });
 
@@ -276,7 +280,7 @@ describe('texts', () => {
         initializers: [...fc.initializers],
       }),
     );
-    await started.attach(ADAPTERS[0]);
+    await started.attach(at(ADAPTERS));
     const items = ['ä', 'b'].map((word, i): BatchItem => ({
       adapterKey: i === 0 ? 'a@1' : null,
       rows: 1,
@@ -291,7 +295,7 @@ describe('texts', () => {
       ['ä', 'b'].map((word) => ({ datatype: 'BYTES', shape: [1, 1], data: [word] })),
     );
     assertClose(
-      output(outputs[0], 'y'),
+      output(at(outputs), 'y'),
       linearSite(randomFloats(60, D), fc.layer, operandsOf('a@1', 'net.fc')),
     );
   });

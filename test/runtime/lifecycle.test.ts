@@ -9,6 +9,7 @@ import { PapillonError } from '#dist/errors.js';
 import type { OnnxExecutor } from '#dist/runtime/index.js';
 import type { AdapterOperands, ExecutorState } from '#dist/types.js';
 import { linearSite, relativeError } from '../reference/linear-site.js';
+import { at } from '../support/at.js';
 import { temporaryFolder } from '../support/temp-folder.js';
 import { adapter, moduleOperands } from '../support/tiny-adapters.js';
 import {
@@ -60,7 +61,7 @@ const X = randomFloats(8, D);
 async function answer(executor: OnnxExecutor, adapterKey: string | null): Promise<Float32Array> {
   const item = { adapterKey, rows: 1, inputs: new Map([['x', floats([1, D], X)]]) };
   const { outputs } = await executor.run({ items: [item] });
-  const data = outputs[0].get('y')?.data;
+  const data = at(outputs).get('y')?.data;
   assert.ok(data instanceof Float32Array);
   return data;
 }
@@ -72,7 +73,7 @@ async function check({ executor }: Started, adapterKey: string | null, seed = 1)
 }
 
 function compiledFolder(cache: string): string {
-  const [folder] = readdirSync(cache).filter((name) => name.startsWith('base-'));
+  const folder = at(readdirSync(cache).filter((name) => name.startsWith('base-')));
   return join(cache, folder);
 }
 
@@ -244,7 +245,7 @@ describe('opening', () => {
   it('missing external weights are named', async () => {
     const folder = temporaryFolder();
     const { nodes, initializers } = fc();
-    const [weight] = initializers;
+    const weight = at(initializers);
     weight.rawData = new Uint8Array();
     weight.dataLocation = 1;
     weight.externalData = [

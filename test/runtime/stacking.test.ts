@@ -75,8 +75,8 @@ describe('stacking', () => {
       rows: 1,
       inputs: new Map([['text', { datatype: 'BYTES' as const, shape: [1, 1], data: [word] }]]),
     });
-    const [[, tensor]] = stackItems([text('a'), text('b')], specs, EQUAL).inputs;
-    assert.deepEqual(tensor, { datatype: 'BYTES', shape: [2, 1], data: ['a', 'b'] });
+    const { inputs } = stackItems([text('a'), text('b')], specs, EQUAL);
+    assert.deepEqual(inputs[0]?.[1], { datatype: 'BYTES', shape: [2, 1], data: ['a', 'b'] });
   });
 
   it('refuses an item without an input, by its name', () => {
@@ -117,6 +117,7 @@ describe('splitting', () => {
 
   it('gives every item its rows without their padding, wherever the axis is', () => {
     const [first, second] = split([item(1, 1, 2), item(2, 2, 3)], PADDED, 3);
+    assert.ok(first && second);
     assert.deepEqual(first.get('hidden')?.shape, [1, 2, 2]);
     assert.deepEqual(numbers(first.get('hidden')), [0, 1, 2, 3]);
     assert.deepEqual(first.get('channels')?.shape, [1, 2, 2]);
@@ -128,8 +129,8 @@ describe('splitting', () => {
   });
 
   it('copies nothing where nothing is cut', () => {
-    const [first, second] = split([item(1, 1, 3), item(2, 1, 3)], PADDED, 3);
-    const buffers = [first, second].map((own) => (own.get('hidden')?.data as Float32Array).buffer);
+    const parts = split([item(1, 1, 3), item(2, 1, 3)], PADDED, 3);
+    const buffers = parts.map((own) => (own.get('hidden')?.data as Float32Array).buffer);
     assert.equal(buffers[0], buffers[1]);
   });
 
