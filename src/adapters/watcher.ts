@@ -9,7 +9,7 @@ import type { WatchedDirectory } from './catalogue.js';
 export interface WatcherOptions {
   readonly root: string;
   readonly clock: Clock;
-  /** Quiet time after the last event before `onChange`. */
+  /** Quiet time after the last event before `onChange`; where events never cease, ten times that after the first. */
   readonly debounceMs: number;
   /** Time after which `onChange` is called without any event. */
   readonly intervalMs: number;
@@ -18,12 +18,17 @@ export interface WatcherOptions {
   readonly onExhausted: () => void;
 }
 
+/** Longest wait for quiet, in debounce times. */
+const MAX_DEBOUNCES = 10;
+
 export class DirectoryWatcher {
   readonly #options: WatcherOptions;
   /** By the directory's identity. */
   readonly #folders = new Map<string, FSWatcher>();
   #rootWatcher: FSWatcher | null = null;
   #cancelDebounce: (() => void) | null = null;
+  /** When the first event came that `onChange` has not been called for. */
+  #changedAt: number | null = null;
   #cancelInterval: (() => void) | null = null;
   #exhausted = false;
   #closed = false;
@@ -84,10 +89,16 @@ export class DirectoryWatcher {
 
   #changed(): void {
     if (this.#closed) return;
+    const { clock, debounceMs, onChange } = this.#options;
+    const now = clock.now();
+    this.#changedAt ??= now;
+    // One adapter that is written all the time must not keep the others from being noticed.
+    const latest = this.#changedAt + MAX_DEBOUNCES * debounceMs;
     this.#cancelDebounce?.();
-    this.#cancelDebounce = this.#options.clock.after(this.#options.debounceMs, () => {
+    this.#cancelDebounce = clock.after(Math.max(0, Math.min(debounceMs, latest - now)), () => {
       this.#cancelDebounce = null;
-      this.#options.onChange();
+      this.#changedAt = null;
+      onChange();
     });
   }
 
