@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { LoadContext } from '../adapters/index.js';
 import { ConfigError } from '../config.js';
-import type { ModelDescription } from '../types.js';
+import type { BaseModule } from '../types.js';
 
 /** Optional file in the model folder: `{"modules": {"<PEFT module>": "<module as the graph names it>"}}`. */
 export const MAP_FILE = 'papillon.json';
@@ -29,16 +29,17 @@ function readNameMap(folder: string): ReadonlyMap<string, string> {
 export function loadContext(
   root: string,
   modelFolder: string,
-  model: ModelDescription,
+  modules: readonly Pick<BaseModule, 'name' | 'kind' | 'inFeatures' | 'outFeatures' | 'isHead'>[],
   maxOperandBytes: number,
 ): LoadContext {
   return {
     root,
-    modules: model.modules.map(({ name, kind, inFeatures, outFeatures }) => ({
+    modules: modules.map(({ name, kind, inFeatures, outFeatures, isHead }) => ({
       name,
       kind,
       inFeatures,
       outFeatures,
+      isHead: isHead === true,
     })),
     nameMap: readNameMap(modelFolder),
     maxOperandBytes,

@@ -163,7 +163,7 @@ async function inspectAdapterFolder(folder: string, options: InspectOptions): Pr
   if (options.model === undefined) return describeCheckpoint(full);
   return withBase(options.model, options, (executor, modelFolder) => {
     const { model } = executor;
-    const context = loadContext(dirname(full), modelFolder, model, Number.MAX_SAFE_INTEGER);
+    const context = loadContext(dirname(full), modelFolder, model.modules, Number.MAX_SAFE_INTEGER);
     const adapter = loadAdapter(context, basename(full));
     const modules = new Map(model.modules.map((module) => [module.name, module]));
     const rows = adapter.operands.map((operands) => {

@@ -198,7 +198,9 @@ async function openAdapters(
   opened: Opened,
 ): Promise<AdapterSource> {
   if (root === null) return new NoAdapters();
-  const loader = new AdapterLoader(loadContext(root, modelFolder, executor.model, config.hostCacheBytes));
+  const loader = new AdapterLoader(
+    loadContext(root, modelFolder, executor.model.modules, config.hostCacheBytes),
+  );
   opened.add(() => loader.close());
   const registry = await AdapterRegistry.open({
     root,

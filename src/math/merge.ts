@@ -38,3 +38,32 @@ function rotated(
   for (let j = 0; j < e; j++) sum += (weight[row + first + j] as number) * (data[i * e + j] as number);
   return sum;
 }
+
+/**
+ * W' = Oᵀ · W, the weight with which y = x W'ᵀ equals (x Wᵀ) O. Sums in float64.
+ *
+ * @param weight W [out, d] row-major.
+ * @param e O's block size.
+ * @param blocks O's blocks [out/e, e, e].
+ * @returns W' [out, d], float32.
+ */
+export function mergeOutputRotation(
+  weight: Float32Array,
+  out: number,
+  e: number,
+  blocks: Float32Array,
+): Float32Array {
+  const d = weight.length / out;
+  const merged = new Float32Array(weight.length);
+  for (let o = 0; o < out; o++) {
+    const first = o - (o % e);
+    for (let i = 0; i < d; i++) {
+      let sum = 0;
+      for (let p = 0; p < e; p++) {
+        sum += (weight[(first + p) * d + i] as number) * (blocks[(first + p) * e + (o % e)] as number);
+      }
+      merged[o * d + i] = sum;
+    }
+  }
+  return merged;
+}
