@@ -94,9 +94,9 @@ function mergedParameters(model: OnnxModel, module: GraphModule, own: ModuleOper
   if (!isChanged) return bias ? { bias } : {};
   let weight = given ?? frozenWeight(model, module);
   if (module.kind === 'embedding' && outputRotation) {
-    return {
-      weight: rotateRows(weight, outputRotation.blocks, module.outFeatures, outputRotation.blockSize),
-    };
+    const { blocks, blockSize: e } = outputRotation;
+    const width = module.outFeatures;
+    return { weight: rotateRows(weight, weight.length / width, blocks, width / e, e) };
   }
   const rows = weight.length / module.inFeatures;
   if (outputRotation)

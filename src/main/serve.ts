@@ -177,10 +177,12 @@ function reportBase(executor: OnnxExecutor, log: Logger): void {
     log.warn({}, 'the compiled-model cache cannot be written: compiled anew at each start (see --cache-dir)');
   }
   if (lost.length > 0) log.warn({ modules: lost }, 'these modules cannot be adapted in the optimised graph');
-  if (inseparable.length > 0) {
+  const kinds = new Map(model.modules.map((module) => [module.name, module.kind]));
+  const alone = inseparable.filter((name) => kinds.get(name) === 'linear');
+  if (alone.length > 0) {
     log.warn(
-      { modules: inseparable },
-      'adapters of these modules get a batch of their own: rows cannot be told apart',
+      { modules: alone },
+      'adapters of these modules get a batch of their own: rows cannot be told apart there',
     );
   }
   if (probeError !== null) {
