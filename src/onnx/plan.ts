@@ -5,6 +5,7 @@ import type { OnnxModel } from './model.js';
 import { PlanGraph, appendCast } from './passes/edit.js';
 import type { OperandKind, ShapedSite, SiteEdit } from './passes/edit.js';
 import { feedInput } from './passes/feed-input.js';
+import { insertBias } from './passes/insert-bias.js';
 import { insertOutputRotation } from './passes/insert-output-rotation.js';
 import { insertRotation } from './passes/insert-rotation.js';
 import { insertScale } from './passes/insert-scale.js';
@@ -31,7 +32,8 @@ function editSite(
   kinds: ReadonlySet<OperandKind>,
   plan: PlanGraph,
 ): NodeProto[] {
-  const edit: SiteEdit = { site, plan, before: [], node, after: [], input: site.input, current: site.value };
+  const { input, value: current } = site;
+  const edit: SiteEdit = { site, plan, before: [], node, after: [], input, current, inLanes: false };
   if (site.kind === 'convolution') editConvolution(edit, kinds);
   else {
     if (kinds.has('rotation')) insertRotation(edit);
@@ -44,7 +46,7 @@ function editSite(
 }
 
 /** Operands that act behind the node. */
-const RESULT_KINDS: readonly OperandKind[] = ['weight', 'outputRotation', 'scale', 'shift'];
+const RESULT_KINDS: readonly OperandKind[] = ['weight', 'outputRotation', 'scale', 'shift', 'bias'];
 
 /** Puts what follows between the node's result and the readers of its value. */
 function detachResult(edit: SiteEdit): void {
@@ -63,11 +65,13 @@ function editConvolution(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void 
 function editResult(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void {
   detachResult(edit);
   const addBias = splitBias(edit);
-  if (kinds.has('weight')) replaceWeight(edit, kinds.has('bias'));
-  else if (edit.site.half) appendCast(edit, 'float', ELEM.FLOAT);
+  const leaveLanes = kinds.has('weight') ? replaceWeight(edit) : undefined;
+  if (!leaveLanes && edit.site.half) appendCast(edit, 'float', ELEM.FLOAT);
   if (kinds.has('outputRotation')) insertOutputRotation(edit);
   if (kinds.has('scale')) insertScale(edit);
   if (kinds.has('shift')) insertShift(edit);
+  if (kinds.has('bias')) insertBias(edit);
+  leaveLanes?.();
   if (edit.site.half) appendCast(edit, 'half', ELEM.FLOAT16);
   if (!kinds.has('bias')) addBias();
 }

@@ -97,6 +97,8 @@ export interface SiteEdit {
   input: string;
   /** Name of the last value behind the node so far; renamed to `site.value` when the edit is finished. */
   current: string;
+  /** The current value is seen as [L, −1, width], whatever the site's rank. */
+  inLanes: boolean;
 }
 
 /** The name of a float16 value in float32; other values as they are. */
@@ -133,12 +135,12 @@ export function append(edit: SiteEdit, step: string, opType: string, inputs: rea
 }
 
 /**
- * Applies `op` between the current value and an operand [L, 1, n]. A value of rank 3 broadcasts as it is; other
- * ranks are viewed as [L, −1, n] and back.
+ * Applies `op` between the current value and an operand [L, 1, n]. A value of rank 3 or in the lanes' view broadcasts
+ * as it is; other ranks are viewed as [L, −1, n] and back.
  */
 export function appendPerLane(edit: SiteEdit, step: string, opType: string, operand: string): void {
   const { site, plan } = edit;
-  if (site.rank === 3) {
+  if (site.rank === 3 || edit.inLanes) {
     append(edit, step, opType, [edit.current, operand]);
     return;
   }

@@ -1,8 +1,9 @@
 /**
- * Replaces the frozen weight by one per lane: x [L, T', d] · W [L, n', d]ᵀ (+ b [L, 1, n']) → [L, T', n'].
+ * Replaces the frozen weight by one per lane: x [L, T', d] · W [L, n', d]ᵀ → [L, T', n'].
  *
- * Requires: `splitBias` has run. Ensures: the node is a FusedMatMul over the operand, in float32; the result has the
- * product's shape, with n' as its last axis.
+ * Requires: `splitBias` has run. Ensures: the node is a FusedMatMul over the operand, in float32; the current value
+ * stays in the lanes' view [L, T', n'] for the passes that follow, until the returned function gives it the product's
+ * shape with n' as its last axis.
  * Rules: 1. α ≠ 1 stays as FusedMatMul's alpha. 2. The operand keeps the checkpoint's [out, in] order (transB).
  */
 import { create } from '@bufbuild/protobuf';
@@ -11,10 +12,9 @@ import { floatAttribute, intAttributeOf, makeNode } from '../graph.js';
 import { ELEM } from '../model.js';
 import { append, inFloat, operandInput, shapeOf } from './edit.js';
 import type { SiteEdit } from './edit.js';
-import { insertBias } from './insert-bias.js';
 import { rowMajorInput } from './insert-rotation.js';
 
-export function replaceWeight(edit: SiteEdit, hasBias: boolean): void {
+export function replaceWeight(edit: SiteEdit): () => void {
   const { site, plan, before, node } = edit;
   rowMajorInput(edit);
   const x = inFloat(edit, edit.input);
@@ -33,16 +33,20 @@ export function replaceWeight(edit: SiteEdit, hasBias: boolean): void {
     intAttributeOf('transB', 1),
     create(AttributeProtoSchema, { name: 'alpha', f: alpha, type: AttributeType.FLOAT }),
   ];
-  if (hasBias) insertBias(edit);
-  const shape = `papillon:${site.value}:weight-shape`;
-  edit.after.push(
-    makeNode('Slice', [shapeOf(edit, x, before), plan.int64([0]), plan.int64([-1])], [`${shape}:leading`], {
-      name: `${shape}:leading`,
-    }),
-    makeNode('Concat', [`${shape}:leading`, plan.int64([-1])], [shape], {
-      name: shape,
-      attributes: [intAttributeOf('axis', 0)],
-    }),
-  );
-  append(edit, 'weighted', 'Reshape', [edit.current, shape]);
+  edit.inLanes = true;
+  const original = shapeOf(edit, x, before);
+  return () => {
+    const shape = `papillon:${site.value}:weight-shape`;
+    edit.after.push(
+      makeNode('Slice', [original, plan.int64([0]), plan.int64([-1])], [`${shape}:leading`], {
+        name: `${shape}:leading`,
+      }),
+      makeNode('Concat', [`${shape}:leading`, plan.int64([-1])], [shape], {
+        name: shape,
+        attributes: [intAttributeOf('axis', 0)],
+      }),
+    );
+    append(edit, 'weighted', 'Reshape', [edit.current, shape]);
+    edit.inLanes = false;
+  };
 }
