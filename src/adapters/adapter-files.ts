@@ -58,7 +58,10 @@ function readConfig(root: string, base: string): Uint8Array {
   const { fd, bytes } = openInside(root, path.join(base, CONFIG_FILE), 'ADAPTER_CONFIG_MISSING');
   try {
     if (bytes > MAX_CONFIG_BYTES) {
-      throw new PapillonError('ADAPTER_CONFIG_INVALID', `${CONFIG_FILE} is larger than ${MAX_CONFIG_BYTES} bytes.`);
+      throw new PapillonError(
+        'ADAPTER_CONFIG_INVALID',
+        `${CONFIG_FILE} is larger than ${MAX_CONFIG_BYTES} bytes.`,
+      );
     }
     return readFileSync(fd);
   } finally {

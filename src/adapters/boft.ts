@@ -3,9 +3,17 @@
  * is ignored.
  */
 import { PapillonError } from '../errors.js';
-import { blockProduct, cayley, isButterfly, isSymmetric, productBlockSize } from '../math/index.js';
+import { isButterfly, productBlockSize } from '../math/index.js';
 import type { BoftConfig } from './peft-config.js';
-import { expectShape, refuseOthers, requireTensor, shapeMismatch, type ModuleShape, type ModuleTensors, type RotationAndScale } from './rotation-plan.js';
+import {
+  expectShape,
+  refuseOthers,
+  requireTensor,
+  shapeMismatch,
+  type ModuleShape,
+  type ModuleTensors,
+  type RotationAndScale,
+} from './rotation-plan.js';
 import { assertFloat } from './safetensors.js';
 import type { TensorEntry } from './safetensors-header.js';
 
@@ -29,11 +37,13 @@ export function planBoft(config: BoftConfig, group: ModuleTensors, base: ModuleS
   return {
     scale,
     rotation: {
+      stacking: 'left',
       tensor,
+      side: 'input',
+      width: base.inFeatures,
       blockSize: productBlockSize(b, m),
       maxResidual: MAX_RESIDUAL,
-      compute: (values) =>
-        isSymmetric(values, m * D, b) ? null : blockProduct(cayley(values, m * D, b), m, D, b),
+      form: { storage: 'squares', m, stored: D, b, radius: null, coefficients: null },
     },
   };
 }

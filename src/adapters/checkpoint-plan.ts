@@ -7,7 +7,13 @@ import { planBoft } from './boft.js';
 import { matchModules } from './match-modules.js';
 import { planOft } from './oft.js';
 import type { PeftConfig } from './peft-config.js';
-import { expectShape, type ModuleShape, type ModuleTensors, type RotationPlan } from './rotation-plan.js';
+import {
+  expectShape,
+  type ModuleShape,
+  type ModuleTensors,
+  type RotationPlan,
+  type Stacking,
+} from './rotation-plan.js';
 import type { TensorEntry } from './safetensors-header.js';
 
 export interface ModulePlan {
@@ -22,6 +28,8 @@ export interface ModulePlan {
 export interface CheckpointPlan {
   readonly kind: 'BOFT' | 'OFT';
   readonly modules: readonly ModulePlan[];
+  /** Of its rotations of inputs. */
+  readonly stacking: Stacking;
   /** Most bytes that its operands can take, float32. */
   readonly bytes: number;
 }
@@ -62,7 +70,8 @@ export function planCheckpoint(
     return base === undefined ? [] : [planModule(config, group, base)];
   });
   const bytes = plans.reduce((sum, plan) => sum + operandBytes(plan), 0);
-  return { kind: config.peft_type, modules: plans, bytes };
+  const stacking = plans.find(({ rotation }) => rotation?.side === 'input')?.rotation?.stacking ?? 'left';
+  return { kind: config.peft_type, modules: plans, stacking, bytes };
 }
 
 function groupByModule(entries: ReadonlyMap<string, TensorEntry>): ModuleTensors[] {
@@ -120,7 +129,10 @@ function planModule(config: PeftConfig, group: ModuleTensors, base: ModuleShape)
   for (const plain of ['weight', 'bias']) {
     const stray = tensors.get(plain);
     if (adapted && stray !== undefined) {
-      throw unknownTensor(stray.name, `PEFT would read "${name}.base_layer.${plain}" for a module it rotates`);
+      throw unknownTensor(
+        stray.name,
+        `PEFT would read "${name}.base_layer.${plain}" for a module it rotates`,
+      );
     }
   }
   if (base.kind === 'normalization') {

@@ -5,8 +5,9 @@ import { orthogonalityResidual } from '../math/index.js';
 import type { ModuleOperands, Rotation } from '../types.js';
 import { withAdapterFiles, type AdapterFiles } from './adapter-files.js';
 import { planCheckpoint, type CheckpointPlan, type ModulePlan } from './checkpoint-plan.js';
+import { computeBlocks } from './compute-rotation.js';
 import { parsePeftConfig } from './peft-config.js';
-import type { ModuleShape } from './rotation-plan.js';
+import type { ModuleShape, RotationPlan, Stacking } from './rotation-plan.js';
 import { decodeTensor } from './safetensors.js';
 import type { TensorEntry } from './safetensors-header.js';
 
@@ -38,23 +39,30 @@ export interface LoadedAdapter extends AdapterSummary {
   readonly bytes: number;
   /** max |RᵀR − I| over all its rotations, as served in float32. */
   readonly residual: number;
+  /** How its rotations of inputs join those of adapters composed before it. */
+  readonly stacking: Stacking;
 }
 
 /**
+ * Reads, checks and computes an adapter at a strength α. Rotations become R(α) = Cayley(αS) (a series keeps its
+ * coefficients and takes αS), scales 1 + α(s − 1): 1 is the checkpoint. Replaced biases and heads have no half-way
+ * and stay as saved for every α except 0, which is the base: no operands at all. The digest is the files'.
+ *
  * @param folder relative to `context.root`.
+ * @param strength α, any finite number.
  * @throws PapillonError ADAPTER_… or SAFETENSORS_…: what is wrong with the files
  */
-export function loadAdapter(context: LoadContext, folder: string): LoadedAdapter {
+export function loadAdapter(context: LoadContext, folder: string, strength = 1): LoadedAdapter {
   return withAdapterFiles(context.root, folder, context.maxFileBytes, (files) => {
     const plan = planFiles(context, files);
     const data = files.readData();
     const operands: ModuleOperands[] = [];
     let residual = 0;
     for (const module of plan.modules) {
-      const built = buildOperands(module, data);
+      const built = buildOperands(module, data, strength);
       residual = Math.max(residual, built.residual);
-      // A module that nothing changes needs no site in the graph.
-      if (Object.keys(built.operands).length > 1) operands.push(built.operands);
+      // A module that nothing changes needs no site in the graph. At strength 0 all values were still checked.
+      if (strength !== 0 && Object.keys(built.operands).length > 1) operands.push(built.operands);
     }
     return {
       kind: plan.kind,
@@ -63,6 +71,7 @@ export function loadAdapter(context: LoadContext, folder: string): LoadedAdapter
       operands,
       bytes: operands.reduce((sum, module) => sum + bytesOf(module), 0),
       residual,
+      stacking: plan.stacking,
     };
   });
 }
@@ -77,15 +86,20 @@ export function inspectAdapter(context: LoadContext, folder: string): AdapterSum
 
 /** The operands' array buffers, each once. */
 export function buffersOf(operands: readonly ModuleOperands[]): ArrayBuffer[] {
-  const arrays = operands.flatMap(({ rotation, scale, bias, weight }) => [rotation?.blocks, scale, bias, weight]);
-  const buffers = arrays.flatMap((array) => (array?.buffer instanceof ArrayBuffer ? [array.buffer] : []));
+  const buffers = operands
+    .flatMap(arraysOf)
+    .flatMap(({ buffer }) => (buffer instanceof ArrayBuffer ? [buffer] : []));
   return [...new Set(buffers)];
 }
 
 /** Bytes of one module's operand arrays. */
-export function bytesOf({ rotation, scale, bias, weight }: ModuleOperands): number {
-  const arrays = [rotation?.blocks, scale, bias, weight];
-  return arrays.reduce((sum, array) => sum + (array?.byteLength ?? 0), 0);
+export function bytesOf(operands: ModuleOperands): number {
+  return arraysOf(operands).reduce((sum, array) => sum + array.byteLength, 0);
+}
+
+function arraysOf({ rotation, outputRotation, scale, bias, weight }: ModuleOperands): Float32Array[] {
+  const arrays = [rotation?.blocks, outputRotation?.blocks, scale, bias, weight];
+  return arrays.filter((array) => array !== undefined);
 }
 
 function planFiles(context: LoadContext, files: AdapterFiles): CheckpointPlan {
@@ -109,30 +123,36 @@ function planFiles(context: LoadContext, files: AdapterFiles): CheckpointPlan {
 function buildOperands(
   { base, rotation: plan, scale, bias, weight }: ModulePlan,
   data: Uint8Array,
+  strength: number,
 ): { operands: ModuleOperands; residual: number } {
-  let rotation: Rotation | undefined;
-  let residual = 0;
-  const product = plan?.compute(decodeTensor(data, plan.tensor)) ?? null;
-  if (plan !== null && product !== null) {
-    rotation = { blockSize: plan.blockSize, blocks: new Float32Array(product) };
-    residual = orthogonalityResidual(rotation.blocks, base.inFeatures / plan.blockSize, plan.blockSize);
-    if (!(residual <= plan.maxResidual) || !Number.isFinite(residual)) {
-      throw new PapillonError(
-        'ADAPTER_NOT_ORTHOGONAL',
-        `Tensor "${plan.tensor.name}" gives a rotation that misses orthogonality by ${residual.toExponential(1)}: ` +
-          'its values are too large.',
-      );
-    }
-  }
-  const factors = read(data, scale);
+  const rotation = plan === null ? null : rotationOf(plan, data, strength);
+  const factors = read(data, scale)?.map((s) => (strength === 1 ? s : 1 + strength * (s - 1)));
   const operands: ModuleOperands = {
     module: base.name,
-    ...(rotation && { rotation }),
+    ...(rotation && { [plan?.side === 'output' ? 'outputRotation' : 'rotation']: rotation.served }),
     ...(factors?.some((factor) => factor !== 1) && { scale: factors }),
     ...(bias && { bias: read(data, bias) }),
     ...(weight && { weight: read(data, weight) }),
   };
-  return { operands, residual };
+  return { operands, residual: rotation?.residual ?? 0 };
+}
+
+function rotationOf(
+  plan: RotationPlan,
+  data: Uint8Array,
+  strength: number,
+): { served: Rotation; residual: number } | null {
+  const blocks = computeBlocks(plan, decodeTensor(data, plan.tensor), strength);
+  if (blocks === null) return null;
+  const residual = orthogonalityResidual(blocks, plan.width / plan.blockSize, plan.blockSize);
+  if (!(residual <= plan.maxResidual) || !Number.isFinite(residual)) {
+    throw new PapillonError(
+      'ADAPTER_NOT_ORTHOGONAL',
+      `Tensor "${plan.tensor.name}" gives a rotation that misses orthogonality by ${residual.toExponential(1)}: ` +
+        'its values are too large.',
+    );
+  }
+  return { served: { blockSize: plan.blockSize, blocks }, residual };
 }
 
 function read(data: Uint8Array, entry: TensorEntry | null): Float32Array | undefined {

@@ -55,7 +55,11 @@ export function matchModules(
   return matched;
 }
 
-function findShift(names: readonly string[], baseNames: readonly string[], known: ReadonlySet<string>): Shift {
+function findShift(
+  names: readonly string[],
+  baseNames: readonly string[],
+  known: ReadonlySet<string>,
+): Shift {
   const exact: Shift = { cut: '', add: '' };
   const fits = (shift: Shift) => names.every((name) => known.has(apply(shift, name) ?? ''));
   if (fits(exact)) return exact;
@@ -83,7 +87,11 @@ function findShift(names: readonly string[], baseNames: readonly string[], known
 }
 
 /** Names the module that keeps the best candidate from fitting. */
-function misfit(names: readonly string[], baseNames: readonly string[], known: ReadonlySet<string>): PapillonError {
+function misfit(
+  names: readonly string[],
+  baseNames: readonly string[],
+  known: ReadonlySet<string>,
+): PapillonError {
   let bestCount = names.filter((name) => known.has(name)).length;
   let best: Shift = { cut: '', add: '' };
   for (const name of names) {

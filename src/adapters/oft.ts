@@ -6,9 +6,16 @@
  * One stored block is repeated over the layer (`block_share`).
  */
 import { PapillonError } from '../errors.js';
-import { cayley, polynomial, unpackSkew } from '../math/index.js';
 import type { OftConfig } from './peft-config.js';
-import { expectShape, refuseOthers, requireTensor, shapeMismatch, type ModuleShape, type ModuleTensors, type RotationAndScale } from './rotation-plan.js';
+import {
+  expectShape,
+  refuseOthers,
+  requireTensor,
+  shapeMismatch,
+  type ModuleShape,
+  type ModuleTensors,
+  type RotationAndScale,
+} from './rotation-plan.js';
 import { assertFloat } from './safetensors.js';
 import type { TensorEntry } from './safetensors-header.js';
 
@@ -18,11 +25,17 @@ const MAX_RESIDUAL_EXACT = 1e-4;
 export function planOft(config: OftConfig, group: ModuleTensors, base: ModuleShape): RotationAndScale {
   const { name, tensors } = group;
   refuseOthers(tensors, /^oft_(R\.weight|[rs])$/, 'OFT');
-  return tensors.has('oft_r') ? planMatrices(config, group, base) : planTriangles(config, name, tensors, base);
+  return tensors.has('oft_r')
+    ? planMatrices(config, group, base)
+    : planTriangles(config, name, tensors, base);
 }
 
 /** 0.14–0.15. COFT there shrinks the raw matrix to eps·⌈out/r⌉²/√rows, before it is made skew. */
-function planMatrices(config: OftConfig, { name, tensors }: ModuleTensors, base: ModuleShape): RotationAndScale {
+function planMatrices(
+  config: OftConfig,
+  { name, tensors }: ModuleTensors,
+  base: ModuleShape,
+): RotationAndScale {
   const tensor = requireTensor(tensors, name, 'oft_r');
   if (config.oft_block_size === undefined && !tensors.has('oft_s')) {
     throw new PapillonError(
@@ -37,17 +50,22 @@ function planMatrices(config: OftConfig, { name, tensors }: ModuleTensors, base:
   if (tensor.shape.length !== 3 || b !== columns) throw shapeMismatch(tensor, 'expected [blocks, b, b]');
   checkRows(config, tensor, rows, b, base.inFeatures);
   const blocksOfOutput = Math.ceil(base.outFeatures / (base.inFeatures / b));
-  const radius = (config.eps * blocksOfOutput ** 2) / Math.sqrt(rows);
   return {
     scale,
     rotation: {
+      stacking: 'left',
       tensor,
+      side: 'input',
+      width: base.inFeatures,
       blockSize: b,
       maxResidual: MAX_RESIDUAL_EXACT,
-      compute: (values) => {
-        const raw = Float64Array.from(values);
-        if (config.coft) shrink(raw, rows, b, radius);
-        return repeat(cayley(raw, rows, b), base.inFeatures, b);
+      form: {
+        storage: 'squares',
+        m: 1,
+        stored: rows,
+        b,
+        radius: config.coft ? (config.eps * blocksOfOutput ** 2) / Math.sqrt(rows) : null,
+        coefficients: null,
       },
     },
   };
@@ -68,22 +86,25 @@ function planTriangles(
   if (!Number.isInteger(b)) throw shapeMismatch(tensor, `${elements} is not b(b−1)/2 for any block size b`);
   checkRows(config, tensor, rows, b, base.inFeatures);
   const neumann = config.use_cayley_neumann ?? true;
-  const coefficients = neumannCoefficients(config.num_cayley_neumann_terms, config.peft_version ?? null);
-  const radius = config.eps / Math.sqrt(rows);
   return {
     scale: null,
     rotation: {
+      stacking: 'right',
       tensor,
+      side: 'input',
+      width: base.inFeatures,
       blockSize: b,
       // A truncated series is orthogonal only nearly, by PEFT's definition: it is reported, not refused.
       maxResidual: neumann ? Infinity : MAX_RESIDUAL_EXACT,
-      compute: (values) => {
-        if (values.every((value) => value === 0)) return null;
-        const skew = unpackSkew(values, rows, b);
-        if (config.coft) shrink(skew, rows, b, radius);
-        // Skew already: A − Aᵀ = 2S, halved again inside the transform.
-        const blocks = neumann ? polynomial(skew, rows, b, coefficients) : cayley(skew, rows, b);
-        return repeat(blocks, base.inFeatures, b);
+      form: {
+        storage: 'triangles',
+        m: 1,
+        stored: rows,
+        b,
+        radius: config.coft ? config.eps / Math.sqrt(rows) : null,
+        coefficients: neumann
+          ? neumannCoefficients(config.num_cayley_neumann_terms, config.peft_version ?? null)
+          : null,
       },
     },
   };
@@ -106,21 +127,4 @@ function checkRows(config: OftConfig, tensor: TensorEntry, rows: number, b: numb
   }
   const expected = config.block_share ? 1 : blocks;
   if (rows !== expected) throw shapeMismatch(tensor, `expected ${expected} blocks of ${b}, found ${rows}`);
-}
-
-/** Scales every block whose Frobenius norm exceeds the radius down to it. */
-function shrink(blocks: Float64Array, count: number, b: number, radius: number): void {
-  for (let k = 0; k < count; k++) {
-    const block = blocks.subarray(k * b * b, (k + 1) * b * b);
-    const norm = Math.sqrt(block.reduce((sum, value) => sum + value * value, 0));
-    if (norm > radius) block.forEach((value, i) => (block[i] = (value * radius) / norm));
-  }
-}
-
-/** One shared block for the whole width, or the blocks as they are. */
-function repeat(blocks: Float64Array, width: number, b: number): Float64Array {
-  if (blocks.length === width * b) return blocks;
-  const all = new Float64Array(width * b);
-  for (let offset = 0; offset < all.length; offset += b * b) all.set(blocks, offset);
-  return all;
 }

@@ -5,7 +5,7 @@ import { assertFloat } from './safetensors.js';
 import type { TensorEntry } from './safetensors-header.js';
 
 /** What loading must know of a base module; its bias stays with the base. */
-export type ModuleShape = Pick<BaseModule, 'name' | 'kind' | 'inFeatures' | 'outFeatures'>;
+export type ModuleShape = Pick<BaseModule, 'name' | 'kind' | 'inFeatures' | 'outFeatures' | 'isHead'>;
 
 /** Parameters of one module, by their name behind the module's. */
 export interface ModuleTensors {
@@ -14,16 +14,46 @@ export interface ModuleTensors {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
 }
 
+/**
+ * How a checkpoint stores a rotation, as data: every generation of BOFT and OFT is a case of it. `computeBlocks` is
+ * its fast reading, the self-check its slow one.
+ */
+export interface RotationForm {
+  /** `squares`: raw blocks A, S = (A − Aᵀ)/2. `triangles`: strict upper triangles of a skew S, row by row. */
+  readonly storage: 'squares' | 'triangles';
+  /** Butterfly factors. */
+  readonly m: number;
+  /** Blocks stored for each factor; one alone is repeated over the width (`block_share`). */
+  readonly stored: number;
+  /** b: size of the stored blocks. Where b does not divide the width, the last block is cropped to what is left. */
+  readonly b: number;
+  /** COFT: a stored block whose Frobenius norm is larger is scaled down to this; null without COFT. */
+  readonly radius: number | null;
+  /** Of S⁰, S¹, … in the rotation; null for the Cayley transform (I − S)(I + S)⁻¹. */
+  readonly coefficients: readonly number[] | null;
+}
+
 /** A rotation whose shapes are proven good and whose values are still to be read. */
 export interface RotationPlan {
   readonly tensor: TensorEntry;
-  /** e: the blocks' size. */
+  readonly form: RotationForm;
+  /** Of what it rotates: the module's input, or its result before scale and bias. */
+  readonly side: 'input' | 'output';
+  /** d of what it rotates. */
+  readonly width: number;
+  /** e: size of the blocks that are served. */
   readonly blockSize: number;
   /** Largest max |RᵀR − I| that is served. */
   readonly maxResidual: number;
-  /** R's blocks [d/e, e, e] in float64 from the tensor's values, or null where R = I. */
-  compute(values: Float32Array | Float64Array): Float64Array | null;
+  readonly stacking: Stacking;
 }
+
+/**
+ * How PEFT applies an adapter on top of others that are active before it: to their product as R · before (`left`:
+ * BOFT and OFT of 0.14–0.15, which multiply matrices) or as before · R (`right`: other OFT, which passes activations
+ * on from one to the next).
+ */
+export type Stacking = 'left' | 'right';
 
 /** Rotation and scale of one module as planned from its shapes. */
 export interface RotationAndScale {

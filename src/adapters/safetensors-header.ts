@@ -151,7 +151,10 @@ function parseEntry(name: string, value: unknown): TensorEntry {
   }
   const bits = DTYPE_BITS.get(dtype);
   if (bits === undefined) {
-    throw new PapillonError('SAFETENSORS_DTYPE_UNKNOWN', `Tensor "${name}" has the unknown dtype "${dtype}".`);
+    throw new PapillonError(
+      'SAFETENSORS_DTYPE_UNKNOWN',
+      `Tensor "${name}" has the unknown dtype "${dtype}".`,
+    );
   }
   const [begin = NaN, end = NaN] = offsets;
   if (offsets.length !== 2 || !offsets.every(isSize) || begin > end) {

@@ -78,3 +78,40 @@ export function rotateRows(
   }
   return y;
 }
+
+/**
+ * C = A B of two block-diagonal matrices of one width: A in blocks of `a`, B in blocks of `b`, C in blocks of
+ * e = lcm(a, b), summed in float64.
+ *
+ * @param left A, [width/a, a, a].
+ * @param right B, [width/b, b, b].
+ * @returns [width/e, e, e] float64.
+ * @throws RangeError where the lengths do not fit.
+ */
+export function multiplyBlocks(
+  left: Float32Array | Float64Array,
+  a: number,
+  right: Float32Array | Float64Array,
+  b: number,
+  width: number,
+): Float64Array {
+  if (left.length !== width * a || right.length !== width * b || width % a !== 0 || width % b !== 0) {
+    throw new RangeError(`blocks of ${a} and ${b} do not both make a width of ${width}`);
+  }
+  let e = a;
+  while (e % b !== 0) e += a;
+  const product = new Float64Array(width * e);
+  for (let row = 0; row < width; row++) {
+    const block = row - (row % e);
+    const start = row - (row % a);
+    for (let t = 0; t < a; t++) {
+      const k = start + t;
+      const factor = left[row * a + t] as number;
+      const into = row * e + (k - (k % b) - block);
+      for (let j = 0; j < b; j++) {
+        product[into + j] = (product[into + j] as number) + factor * (right[k * b + j] as number);
+      }
+    }
+  }
+  return product;
+}

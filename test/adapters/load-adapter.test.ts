@@ -61,7 +61,13 @@ function assertRotation(
   });
 }
 
-function refuses(name: string, code: ErrorCode, words: string[], tensors: Tensors, config = boftConfig()): void {
+function refuses(
+  name: string,
+  code: ErrorCode,
+  words: string[],
+  tensors: Tensors,
+  config = boftConfig(),
+): void {
   test(`refused: ${name}`, (t) => {
     assert.throws(() => load(t, tensors, config), refusal(code, ...words));
   });
@@ -95,7 +101,13 @@ test('any m, block size and float type gives the dense rotation', (t) => {
       (m, b, groups, dtype, seed) => {
         const D = groups * 2 ** (m - 1);
         const values = numbers(m * D * b * b, seed);
-        const module: BaseModule = { name: 'x', kind: 'linear', inFeatures: D * b, outFeatures: 1, bias: null };
+        const module: BaseModule = {
+          name: 'x',
+          kind: 'linear',
+          inFeatures: D * b,
+          outFeatures: 1,
+          bias: null,
+        };
         const name = `a${run++}`;
         writeAdapter(root, name, {
           'base_model.model.x.boft_R': { shape: [m, D, b, b], values, dtype },
@@ -162,7 +174,12 @@ test('a rotated layer may bring its own base weight', (t) => {
 
 test('the configured factor is not compared: PEFT without its kernel trains m = 1 and saves the requested one', (t) => {
   const tensors = boftTensors('encoder.query', { D: 4, b: 2, out: 6 });
-  const config = boftConfig({ boft_n_butterfly_factor: 2, boft_block_size: 2, boft_block_num: 0, other: { x: 1 } });
+  const config = boftConfig({
+    boft_n_butterfly_factor: 2,
+    boft_block_size: 2,
+    boft_block_num: 0,
+    other: { x: 1 },
+  });
   assert.equal(only(load(t, tensors, config).operands).rotation?.blockSize, 2);
 });
 
@@ -176,7 +193,10 @@ test('a convolution is rotated over its flattened kernel, and its scale lies acr
   const { rotation, scale } = only(load(t, tensors, boftConfig(), { modules: [conv] }).operands);
   assertRotation(rotation, values, 1, 2, 9);
   assert.deepEqual([...(scale ?? [])], [1, 2, 3, 4]);
-  const weight = { ...tensors, 'base_model.model.conv.base_layer.weight': { shape: [4, 2, 3, 3], values: numbers(72) } };
+  const weight = {
+    ...tensors,
+    'base_model.model.conv.base_layer.weight': { shape: [4, 2, 3, 3], values: numbers(72) },
+  };
   assert.throws(
     () => load(t, weight, boftConfig(), { modules: [conv] }),
     refusal('ADAPTER_PART_UNSUPPORTED', 'conv.base_layer.weight'),
@@ -202,9 +222,15 @@ test('an explicit map leads to the base’s module', (t) => {
 
 test('inspecting checks shapes without reading values', (t) => {
   const root = temporaryDirectory(t);
-  writeAdapter(root, 'nan', { ...queryTensors(), [S]: { shape: [6, 1], values: new Array<number>(6).fill(NaN) } });
+  writeAdapter(root, 'nan', {
+    ...queryTensors(),
+    [S]: { shape: [6, 1], values: new Array<number>(6).fill(NaN) },
+  });
   writeAdapter(root, 'bad', { ...queryTensors(), [S]: { shape: [5, 1], values: numbers(5) } });
-  assert.deepEqual(inspectAdapter(loadContext(root), 'nan'), { kind: 'BOFT', moduleNames: ['encoder.query'] });
+  assert.deepEqual(inspectAdapter(loadContext(root), 'nan'), {
+    kind: 'BOFT',
+    moduleNames: ['encoder.query'],
+  });
   assert.throws(() => inspectAdapter(loadContext(root), 'bad'), refusal('ADAPTER_SHAPE_MISMATCH'));
 });
 
@@ -215,29 +241,27 @@ const shaped = (shape: number[]): Tensors => ({
 
 refuses('boft_R of rank 3', 'ADAPTER_SHAPE_MISMATCH', [R, '4 dimensions'], shaped([4, 2, 2]));
 refuses('blocks that are not square', 'ADAPTER_SHAPE_MISMATCH', [R, 'square'], shaped([1, 4, 2, 1]));
-refuses('a wrong number of blocks', 'ADAPTER_SHAPE_MISMATCH', [R, '3 blocks of 2', '8'], shaped([1, 3, 2, 2]));
+refuses(
+  'a wrong number of blocks',
+  'ADAPTER_SHAPE_MISMATCH',
+  [R, '3 blocks of 2', '8'],
+  shaped([1, 3, 2, 2]),
+);
 refuses('two factors over one block', 'ADAPTER_SHAPE_MISMATCH', [R, 'butterfly'], shaped([2, 1, 8, 8]));
 refuses('no factor at all', 'ADAPTER_SHAPE_MISMATCH', [R], shaped([0, 4, 2, 2]));
-refuses(
-  'a scale of another width',
-  'ADAPTER_SHAPE_MISMATCH',
-  [S, '[6, 1]'],
-  { ...queryTensors(), [S]: { shape: [5, 1], values: numbers(5) } },
-);
-refuses(
-  'integers as parameters',
-  'SAFETENSORS_DTYPE_UNSUPPORTED',
-  [R],
-  { ...queryTensors(), [R]: { shape: [1, 4, 2, 2], values: numbers(16), dtype: 'I32' } },
-);
+refuses('a scale of another width', 'ADAPTER_SHAPE_MISMATCH', [S, '[6, 1]'], {
+  ...queryTensors(),
+  [S]: { shape: [5, 1], values: numbers(5) },
+});
+refuses('integers as parameters', 'SAFETENSORS_DTYPE_UNSUPPORTED', [R], {
+  ...queryTensors(),
+  [R]: { shape: [1, 4, 2, 2], values: numbers(16), dtype: 'I32' },
+});
 refuses('no scale', 'ADAPTER_TENSOR_MISSING', ['boft_s'], { [R]: tensorOf(queryTensors(), R) });
 refuses('no rotation', 'ADAPTER_TENSOR_MISSING', ['boft_R'], { [S]: tensorOf(queryTensors(), S) });
-refuses(
-  'a base_layer bias of a module without rotation',
-  'ADAPTER_TENSOR_MISSING',
-  ['encoder.query'],
-  { 'base_model.model.encoder.query.base_layer.bias': { shape: [6], values: numbers(6) } },
-);
+refuses('a base_layer bias of a module without rotation', 'ADAPTER_TENSOR_MISSING', ['encoder.query'], {
+  'base_model.model.encoder.query.base_layer.bias': { shape: [6], values: numbers(6) },
+});
 refuses('no tensors', 'ADAPTER_EMPTY', [], {});
 refuses(
   'a block size other than configured',
@@ -260,86 +284,63 @@ refuses(
   queryTensors(),
   boftConfig({ target_modules: ['qurey'] }),
 );
-refuses(
-  'BOFT parameters in an OFT adapter',
-  'ADAPTER_CONFIG_CONFLICT',
-  [R],
-  queryTensors(),
-  { peft_type: 'OFT' },
-);
-refuses(
-  'a key without PEFT’s prefix',
-  'ADAPTER_TENSOR_UNKNOWN',
-  ['base_model.model.'],
-  { 'encoder.query.boft_R': tensorOf(queryTensors(), R) },
-);
-refuses(
-  'a key that nothing explains',
-  'ADAPTER_TENSOR_UNKNOWN',
-  ['boft_Z'],
-  { ...queryTensors(), 'base_model.model.encoder.query.boft_Z': { shape: [1], values: [1] } },
-);
+refuses('BOFT parameters in an OFT adapter', 'ADAPTER_CONFIG_CONFLICT', [R], queryTensors(), {
+  peft_type: 'OFT',
+});
+refuses('a key without PEFT’s prefix', 'ADAPTER_TENSOR_UNKNOWN', ['base_model.model.'], {
+  'encoder.query.boft_R': tensorOf(queryTensors(), R),
+});
+refuses('a key that nothing explains', 'ADAPTER_TENSOR_UNKNOWN', ['boft_Z'], {
+  ...queryTensors(),
+  'base_model.model.encoder.query.boft_Z': { shape: [1], values: [1] },
+});
 refuses(
   'a plain bias of a rotated module, which PEFT would ignore',
   'ADAPTER_TENSOR_UNKNOWN',
   ['base_layer.bias'],
   { ...queryTensors(), 'base_model.model.encoder.query.bias': { shape: [6], values: numbers(6) } },
 );
-refuses(
-  'a wrapped copy without the key in effect',
-  'ADAPTER_MODULE_UNKNOWN',
-  ['modules_to_save'],
-  { ...queryTensors(), 'base_model.model.classifier.modules_to_save.bias': { shape: [3], values: [1, 2, 3] } },
-);
-refuses(
-  'a module that the base does not have',
-  'ADAPTER_MODULE_UNKNOWN',
-  ['"encoder.key"', 'Nearest'],
-  { ...queryTensors(), ...boftTensors('encoder.key', { D: 4, b: 2, out: 6 }) },
-);
+refuses('a wrapped copy without the key in effect', 'ADAPTER_MODULE_UNKNOWN', ['modules_to_save'], {
+  ...queryTensors(),
+  'base_model.model.classifier.modules_to_save.bias': { shape: [3], values: [1, 2, 3] },
+});
+refuses('a module that the base does not have', 'ADAPTER_MODULE_UNKNOWN', ['"encoder.key"', 'Nearest'], {
+  ...queryTensors(),
+  ...boftTensors('encoder.key', { D: 4, b: 2, out: 6 }),
+});
 refuses(
   'a classifier of another number of labels',
   'ADAPTER_SHAPE_MISMATCH',
   ['classifier.weight', '[3, 6]'],
   { 'base_model.model.classifier.weight': { shape: [5, 6], values: numbers(30) } },
 );
-refuses(
-  'a bias of another width',
-  'ADAPTER_SHAPE_MISMATCH',
-  ['encoder.norm.bias'],
-  { 'base_model.model.encoder.norm.bias': { shape: [5], values: numbers(5) } },
-);
-refuses(
-  'weights of a normalization',
-  'ADAPTER_PART_UNSUPPORTED',
-  ['encoder.norm.weight'],
-  { 'base_model.model.encoder.norm.weight': { shape: [6], values: numbers(6) } },
-);
-refuses(
-  'NaN in a rotation',
-  'ADAPTER_NOT_FINITE',
-  [R],
-  { ...queryTensors(), [R]: { shape: [1, 4, 2, 2], values: new Array<number>(16).fill(NaN) } },
-);
-refuses(
-  'infinity in a scale',
-  'ADAPTER_NOT_FINITE',
-  [S],
-  { ...queryTensors(), [S]: { shape: [6, 1], values: [1, 1, 1, 1, 1, Infinity] } },
-);
-refuses(
-  'a bias beyond float32',
-  'ADAPTER_NOT_FINITE',
-  ['float32'],
-  { 'base_model.model.classifier.bias': { shape: [3], values: [1, 1e300, 1], dtype: 'F64' } },
-);
+refuses('a bias of another width', 'ADAPTER_SHAPE_MISMATCH', ['encoder.norm.bias'], {
+  'base_model.model.encoder.norm.bias': { shape: [5], values: numbers(5) },
+});
+refuses('weights of a normalization', 'ADAPTER_PART_UNSUPPORTED', ['encoder.norm.weight'], {
+  'base_model.model.encoder.norm.weight': { shape: [6], values: numbers(6) },
+});
+refuses('NaN in a rotation', 'ADAPTER_NOT_FINITE', [R], {
+  ...queryTensors(),
+  [R]: { shape: [1, 4, 2, 2], values: new Array<number>(16).fill(NaN) },
+});
+refuses('infinity in a scale', 'ADAPTER_NOT_FINITE', [S], {
+  ...queryTensors(),
+  [S]: { shape: [6, 1], values: [1, 1, 1, 1, 1, Infinity] },
+});
+refuses('a bias beyond float32', 'ADAPTER_NOT_FINITE', ['float32'], {
+  'base_model.model.classifier.bias': { shape: [3], values: [1, 1e300, 1], dtype: 'F64' },
+});
 
 test('refused: a rotation that float64 cannot make orthogonal', (t) => {
   const modules: BaseModule[] = [{ name: 'x', kind: 'linear', inFeatures: 3, outFeatures: 1, bias: null }];
   const tensors = boftTensors('x', { D: 1, b: 3, out: 1 });
   const values = [0, 1e25, 3e25, 0, 0, 7e25, 0, 0, 0];
   const broken = { ...tensors, 'base_model.model.x.boft_R': { shape: [1, 1, 3, 3], values } };
-  assert.throws(() => load(t, broken, boftConfig(), { modules }), refusal('ADAPTER_NOT_ORTHOGONAL', 'x.boft_R'));
+  assert.throws(
+    () => load(t, broken, boftConfig(), { modules }),
+    refusal('ADAPTER_NOT_ORTHOGONAL', 'x.boft_R'),
+  );
 });
 
 test('refused: operands or a file larger than allowed', (t) => {
@@ -378,7 +379,10 @@ test('refused: links that leave the adapters directory; links inside it are foll
   symlinkSync(folder, path.join(root, 'inside'));
   assert.equal(loadAdapter(loadContext(root), 'inside').kind, 'BOFT');
   rmSync(path.join(folder, 'adapter_model.safetensors'));
-  symlinkSync(path.join(elsewhere, 'adapter_model.safetensors'), path.join(folder, 'adapter_model.safetensors'));
+  symlinkSync(
+    path.join(elsewhere, 'adapter_model.safetensors'),
+    path.join(folder, 'adapter_model.safetensors'),
+  );
   assert.throws(() => loadAdapter(loadContext(root), 'a'), refusal('ADAPTER_PATH_ESCAPES', 'adapter_model'));
 });
 

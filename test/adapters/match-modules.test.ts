@@ -15,10 +15,13 @@ test('exact names win over any prefix', () => {
 });
 
 test('a graph that lacks a prefix of the names, the same for all', () => {
-  assert.deepEqual(match(['model.encoder.layers.0.q', 'model.encoder.layers.1.q'], ['layers.0.q', 'layers.1.q']), {
-    'model.encoder.layers.0.q': 'layers.0.q',
-    'model.encoder.layers.1.q': 'layers.1.q',
-  });
+  assert.deepEqual(
+    match(['model.encoder.layers.0.q', 'model.encoder.layers.1.q'], ['layers.0.q', 'layers.1.q']),
+    {
+      'model.encoder.layers.0.q': 'layers.0.q',
+      'model.encoder.layers.1.q': 'layers.1.q',
+    },
+  );
 });
 
 test('a graph that has one more prefix', () => {
@@ -86,6 +89,8 @@ test('nearest names by edit distance, nearest first, none that are far', () => {
   const names = ['kitten', 'sitting', 'mitten', 'zebra'];
   assert.deepEqual(nearestNames('kitten', names), ['kitten', 'mitten']);
   assert.deepEqual(nearestNames('bitten', names, { count: 1 }), ['kitten']);
-  assert.deepEqual(nearestNames('acme-billing', ['acme-biling', 'other'], { maxDistance: 3 }), ['acme-biling']);
+  assert.deepEqual(nearestNames('acme-billing', ['acme-biling', 'other'], { maxDistance: 3 }), [
+    'acme-biling',
+  ]);
   assert.deepEqual(nearestNames('', ['ab', 'abc']), ['ab']);
 });

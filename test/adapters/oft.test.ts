@@ -11,7 +11,12 @@ const WEIGHT = 'base_model.model.encoder.query.oft_R.weight';
 
 function load(t: TestContext, tensors: Tensors, config: object = {}): ModuleOperands | undefined {
   const root = temporaryDirectory(t);
-  writeAdapter(root, 'a', tensors, { peft_type: 'OFT', peft_version: '0.21.0', oft_block_size: 4, ...config });
+  writeAdapter(root, 'a', tensors, {
+    peft_type: 'OFT',
+    peft_version: '0.21.0',
+    oft_block_size: 4,
+    ...config,
+  });
   return loadAdapter(loadContext(root), 'a').operands.at(0);
 }
 
@@ -26,7 +31,9 @@ function assertBlocks(operands: ModuleOperands | undefined, blocks: readonly Arr
   const want = blocks.flatMap((block) => Array.from(block));
   const got = operands?.rotation?.blocks ?? [];
   assert.equal(got.length, want.length);
-  want.forEach((value, i) => { assert.ok(Math.abs(value - (got[i] as number)) < 1e-6, `element ${i}`); });
+  want.forEach((value, i) => {
+    assert.ok(Math.abs(value - (got[i] as number)) < 1e-6, `element ${i}`);
+  });
 }
 
 test('exact Cayley of the packed skew matrices, without a scale', (t) => {
@@ -57,7 +64,8 @@ test('the Neumann series, by PEFT’s version', (t) => {
 });
 
 test('coefficients of the series', () => {
-  const by = (version: string | null) => [1, 2, 3, 4, 5, 6].map((terms) => neumannCoefficients(terms, version).join(''));
+  const by = (version: string | null) =>
+    [1, 2, 3, 4, 5, 6].map((terms) => neumannCoefficients(terms, version).join(''));
   assert.deepEqual(by('0.18.0'), ['1', '12', '1221', '1221', '12221', '122221']);
   assert.deepEqual(by(null), ['1', '12', '122', '1222', '12222', '122222']);
 });
@@ -107,11 +115,16 @@ test('0.13 and before rotate the output and are refused', (t) => {
 });
 
 test('refused: shapes that are no OFT of the module', (t) => {
-  const weights = (shape: number[]): Tensors => ({ [WEIGHT]: { shape, values: numbers((shape[0] as number) * (shape[1] as number)) } });
+  const weights = (shape: number[]): Tensors => ({
+    [WEIGHT]: { shape, values: numbers((shape[0] as number) * (shape[1] as number)) },
+  });
   assert.throws(() => load(t, weights([2, 7])), refusal('ADAPTER_SHAPE_MISMATCH', WEIGHT, '7'));
   assert.throws(() => load(t, weights([3, 6])), refusal('ADAPTER_SHAPE_MISMATCH', WEIGHT, 'expected 2'));
   assert.throws(() => load(t, weights([2, 3])), refusal('ADAPTER_SHAPE_MISMATCH', WEIGHT, 'divide'));
-  assert.throws(() => load(t, weights([2, 6]), { block_share: true }), refusal('ADAPTER_SHAPE_MISMATCH', 'expected 1'));
+  assert.throws(
+    () => load(t, weights([2, 6]), { block_share: true }),
+    refusal('ADAPTER_SHAPE_MISMATCH', 'expected 1'),
+  );
 });
 
 test('refused: a rotated embedding', (t) => {

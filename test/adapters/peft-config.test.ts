@@ -7,7 +7,8 @@ import { refusal } from './support.js';
 const parse = (config: unknown) => parsePeftConfig(JSON.stringify(config));
 
 test('unknown keys are ignored, those of Object.prototype too', () => {
-  const text = '{"peft_type": "BOFT", "__proto__": {"boft_block_size": 7}, "constructor": 1, "new_thing": [1]}';
+  const text =
+    '{"peft_type": "BOFT", "__proto__": {"boft_block_size": 7}, "constructor": 1, "new_thing": [1]}';
   const config = parsePeftConfig(text);
   assert.equal(config.peft_type, 'BOFT');
   assert.equal('boft_block_size' in config ? config.boft_block_size : undefined, undefined);
@@ -49,6 +50,9 @@ test('fields of the wrong type are named', () => {
     ['target_modules', 7],
     ['bias', true],
   ] as const) {
-    assert.throws(() => parse({ peft_type: 'BOFT', [field]: value }), refusal('ADAPTER_CONFIG_INVALID', field));
+    assert.throws(
+      () => parse({ peft_type: 'BOFT', [field]: value }),
+      refusal('ADAPTER_CONFIG_INVALID', field),
+    );
   }
 });

@@ -77,14 +77,32 @@ test('header length: too short a file, longer than the file, longer than is read
 });
 
 test('a header that is no JSON object, or no UTF-8', () => {
-  for (const header of ['', '{', 'not', '[]', 'null', '7', '"a"', ' {}', '\ufeff{}', "{'a': 1}", '{"a": NaN}']) {
+  for (const header of [
+    '',
+    '{',
+    'not',
+    '[]',
+    'null',
+    '7',
+    '"a"',
+    ' {}',
+    '\ufeff{}',
+    "{'a': 1}",
+    '{"a": NaN}',
+  ]) {
     assert.throws(() => parse(header, 0), refusal('SAFETENSORS_HEADER_INVALID'), header);
   }
   assert.throws(() => parseHeader(Uint8Array.of(0x7b, 0xff, 0x7d), 0), refusal('SAFETENSORS_HEADER_INVALID'));
 });
 
 test('an entry without dtype, shape or offsets of the right type', () => {
-  for (const change of [{ dtype: 7 }, { shape: '2' }, { shape: ['2'] }, { data_offsets: null }, { shape: null }]) {
+  for (const change of [
+    { dtype: 7 },
+    { shape: '2' },
+    { shape: ['2'] },
+    { data_offsets: null },
+    { shape: null },
+  ]) {
     assert.throws(() => parseOne(change), refusal('SAFETENSORS_HEADER_INVALID', '"a"'));
   }
   assert.throws(() => parse('{"a": [1]}', 0), refusal('SAFETENSORS_HEADER_INVALID', '"a"'));
