@@ -12,12 +12,13 @@ import { SHAPES, benchModel } from './shapes.js';
 import type { ShapeName } from './shapes.js';
 import { startup } from './startup.js';
 import { describeMachine } from './support/machine.js';
-import { reportJson, reportText } from './support/report.js';
+import { reportJson, reportMarkdown, reportText } from './support/report.js';
 
 const BENCHMARKS: readonly Benchmark[] = [mixedBatch, httpOverhead, eventLoop, coldStart, startup, catalogue];
 
 interface Options {
   readonly json: boolean;
+  readonly markdown: boolean;
   readonly quick: boolean;
   readonly full: boolean;
   readonly shape?: ShapeName;
@@ -37,7 +38,7 @@ function list(): string {
 }
 
 async function runBenchmark(benchmark: Benchmark, options: Options): Promise<void> {
-  const { json, quick, full, seed, work } = options;
+  const { quick, full, seed, work } = options;
   const shape = options.shape ?? benchmark.shape;
   const machine = describeMachine();
   const date = new Date().toISOString();
@@ -53,13 +54,15 @@ async function runBenchmark(benchmark: Benchmark, options: Options): Promise<voi
   // Goals are set for one shape: at another one, meeting or missing them says nothing.
   const verdicts = shape === benchmark.shape ? findings.verdicts : [];
   const report = { benchmark: benchmark.name, date, seconds, seed, machine, ...findings, verdicts };
-  process.stdout.write(json ? reportJson(report) : reportText(report));
+  const print = options.json ? reportJson : options.markdown ? reportMarkdown : reportText;
+  process.stdout.write(print(report));
 }
 
-const program = new Command('bench')
+const program = new Command('npm run bench --')
   .description('Measures this machine. Everything stays on it: servers listen on 127.0.0.1 only.')
   .addArgument(new Argument('[name]', 'which benchmark').choices(BENCHMARKS.map(({ name }) => name)))
   .option('--json', 'one JSON object instead of text', false)
+  .option('--markdown', "its goals as rows of docs/performance.md's table", false)
   .option('--quick', 'a few rounds only: rough figures', false)
   .option('--full', 'every combination: takes long', false)
   .addOption(
@@ -80,5 +83,8 @@ const program = new Command('bench')
     if (benchmark) await runBenchmark(benchmark, options);
     else process.stdout.write(`Benchmarks (npm run bench -- NAME):\n${list()}\n`);
   });
+
+// Leaving in order ends the servers and clients that were started.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 
 await program.parseAsync();

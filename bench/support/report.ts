@@ -91,6 +91,19 @@ export function reportText(report: Report): string {
   return `${parts.join('\n\n')}\n`;
 }
 
+/** Rows of the table in docs/performance.md, one a goal. */
+export function reportMarkdown({ verdicts, benchmark, machine, date }: Report): string {
+  const { processor, cores, node, onnxruntimeNode } = machine;
+  const where = `${processor}, ${String(cores)} cores, Node ${node.slice(1)}, onnxruntime-node ${onnxruntimeNode}`;
+  const lines = verdicts.map((verdict) => {
+    const { what, seen, unit, comparison, goal } = verdict;
+    const suffix = unit === '' || unit === '×' ? unit : ` ${unit}`;
+    const seenText = `${number(seen)}${suffix}${isMet(verdict) ? '' : ' (missed)'}`;
+    return `| ${what} | ${SIGNS[comparison]} ${String(goal)}${suffix} | ${seenText} | ${where} | ${date.slice(0, 10)} | \`${benchmark}\` |\n`;
+  });
+  return lines.join('');
+}
+
 export function reportJson(report: Report): string {
   const verdicts = report.verdicts.map((verdict) => ({ ...verdict, met: isMet(verdict) }));
   return `${JSON.stringify({ ...report, verdicts })}\n`;

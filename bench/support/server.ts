@@ -20,6 +20,12 @@ export interface ServerOptions {
   readonly flags?: readonly string[];
 }
 
+/** No server outlives the benchmark, however that ends. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 /** One scrape of /metrics: `name{labels}` → value. */
 export type Scrape = ReadonlyMap<string, number>;
 
@@ -50,6 +56,8 @@ export class ServerProcess {
     });
     let errors = '';
     child.stderr.on('data', (part: Buffer) => (errors += part.toString()));
+    running.add(child);
+    child.once('exit', () => running.delete(child));
     const client = new HttpClient(port, 1);
     while ((await statusOf(client)) !== 200) {
       const waitedMs = performance.now() - started;
