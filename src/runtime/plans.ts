@@ -74,7 +74,8 @@ function checkOperands(own: ModuleOperands, module: BaseModule | undefined): voi
   const n = isHead === true && own.weight ? own.weight.length / d : outFeatures;
   const fits =
     isRotationOf(own.rotation, d) &&
-    isRotationOf(own.outputRotation, n) &&
+    Number.isInteger(n) &&
+    (!own.outputRotation || (n === outFeatures && isRotationOf(own.outputRotation, n))) &&
     (own.scale?.length ?? n) === n &&
     (own.bias?.length ?? n) === n &&
     (own.weight?.length ?? n * d) === n * d;
@@ -137,15 +138,17 @@ export class PlanStore {
   }
 
   /**
-   * Whether an adapter's rows may share a batch with no others: where rows cannot be told apart, or where a neighbour
-   * would need the base's own weight, of which there is none in floats.
+   * Whether an adapter's rows may share a batch with no others: where rows cannot be told apart, where a neighbour
+   * would need the base's own weight, of which there is none in floats, or where it rotates a head's result, which a
+   * neighbour's head may make wider.
    */
   isAlone(adapter: AdapterOperands): boolean {
-    return adapter.modules.some(({ module, weight }) =>
-      this.base.sites.some(
+    return adapter.modules.some(({ module, weight, outputRotation }) => {
+      if (outputRotation && this.modules.get(module)?.isHead) return true;
+      return this.base.sites.some(
         (site) => site.module === module && (!site.separable || (weight !== undefined && site.quantised)),
-      ),
-    );
+      );
+    });
   }
 
   async forget(key: string): Promise<void> {

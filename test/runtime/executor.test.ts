@@ -126,7 +126,7 @@ describe('the executor describes the model', () => {
     );
     assert.deepEqual(
       new Set(model.modules.map((module) => module.name)),
-      new Set([...encoder.parameters.layers.keys(), 'encoder.norm']),
+      new Set([...encoder.parameters.layers.keys(), 'encoder.norm', 'embeddings']),
     );
     const up = model.modules.find((module) => module.name === 'encoder.up');
     assert.deepEqual([up?.kind, up?.inFeatures, up?.outFeatures], ['linear', WIDTH, INNER]);

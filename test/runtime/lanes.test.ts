@@ -1,8 +1,8 @@
 /** Assembled lanes: the right operands in the right places, and nothing copied twice. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { LaneAssembler, commonBlockSizes } from '#dist/runtime/lanes.js';
-import type { OperandSlot } from '#dist/runtime/lanes.js';
+import { LaneAssembler, commonSizes } from '#dist/runtime/lanes.js';
+import type { LaneSizes, OperandSlot } from '#dist/runtime/lanes.js';
 import type { AdapterOperands, ModuleOperands } from '#dist/types.js';
 import { denseRotation } from '../reference/linear-site.js';
 import { at } from '../support/at.js';
@@ -36,13 +36,17 @@ function assembler(
   return { lanes: new LaneAssembler(slots, base, resident), resident, weightReads: () => reads };
 }
 
+function sizesOf(e: number): LaneSizes {
+  return { blocks: new Map([[D, e]]), heads: new Map() };
+}
+
 function operand(
   lanes: LaneAssembler,
   keys: readonly (string | null)[],
   e: number,
   kind: string,
 ): Float32Array {
-  const found = lanes.assemble(keys, new Map([[D, e]])).operands.get(`papillon:${kind}:fc`);
+  const found = lanes.assemble(keys, sizesOf(e)).operands.get(`papillon:${kind}:fc`);
   assert.ok(found);
   const lane = found.laneShape.reduce((product, size) => product * size, 1);
   assert.equal(found.data.length, keys.length * lane);
@@ -59,10 +63,10 @@ const own = (brings: Parameters<typeof moduleOperands>[1], seed: number): Module
 
 describe('common block sizes', () => {
   const of = (...sizes: number[]): number | undefined =>
-    commonBlockSizes(
+    commonSizes(
       SLOTS,
       sizes.map((rotation, i) => adapter(`a${i}`, [own({ rotation }, i)])),
-    ).get(D);
+    ).blocks.get(D);
 
   it('are the least common multiple', () => {
     assert.equal(of(4), 4);
@@ -73,13 +77,13 @@ describe('common block sizes', () => {
   });
 
   it('where nobody rotates, are some divisor of the width', () => {
-    const e = commonBlockSizes(SLOTS, [adapter('a', [own({ scale: true }, 1)])]).get(D);
+    const e = commonSizes(SLOTS, [adapter('a', [own({ scale: true }, 1)]), null]).blocks.get(D);
     assert.ok(e !== undefined && D % e === 0);
   });
 
   it('have one entry a rotated width, and none for widths without rotations', () => {
     const other = { ...slot('scale'), module: 'other', inFeatures: 7 };
-    assert.deepEqual([...commonBlockSizes([...SLOTS, other], []).keys()], [D]);
+    assert.deepEqual([...commonSizes([...SLOTS, other], [null]).blocks.keys()], [D]);
   });
 });
 
@@ -135,6 +139,39 @@ describe('a lane', () => {
         assert.ok(Math.abs((merged[o * D + i] as number) - sum * (scale?.[o] ?? NaN)) < 1e-5);
       }
     }
+  });
+});
+
+describe('a head that a lane brings itself', () => {
+  const wide = { ...SIZE, outFeatures: N + 2 };
+  const head = adapter('head', [moduleOperands(wide, { weight: true, bias: true }, 5)]);
+  const plain = adapter('plain', [own({ scale: true }, 6)]);
+  const slots = [slot('weight'), slot('bias'), slot('scale')];
+
+  it('makes all lanes as wide as the widest', () => {
+    assert.equal(commonSizes(slots, [head, plain]).heads.get('fc'), N + 2);
+    assert.equal(commonSizes(slots, [plain, null]).heads.get('fc'), N);
+  });
+
+  it('is padded with zeros in narrower lanes, scales with ones', () => {
+    const { lanes } = assembler([head, plain], slots);
+    const { operands } = lanes.assemble(['plain', 'head', null], commonSizes(slots, [plain, head, null]));
+    const lane = (kind: string, index: number): number[] => {
+      const found = operands.get(`papillon:${kind}:fc`);
+      assert.ok(found);
+      const length = found.laneShape.reduce((product, size) => product * size, 1);
+      return [...found.data.subarray(index * length, (index + 1) * length)];
+    };
+    const [own, other] = [at(head.modules), at(plain.modules)];
+    const zeros = (count: number): number[] => new Array<number>(count).fill(0);
+    for (const index of [0, 2]) {
+      assert.deepEqual(lane('weight', index), [...WEIGHT, ...zeros(2 * D)]);
+      assert.deepEqual(lane('bias', index), [...BIAS, 0, 0]);
+    }
+    assert.deepEqual(lane('weight', 1), [...(own.weight ?? [])]);
+    assert.deepEqual(lane('bias', 1), [...(own.bias ?? [])]);
+    assert.deepEqual(lane('scale', 0), [...(other.scale ?? []), 1, 1]);
+    assert.deepEqual(lane('scale', 1), new Array(N + 2).fill(1));
   });
 });
 

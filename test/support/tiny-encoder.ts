@@ -71,7 +71,9 @@ export function tinyEncoder(seed = 1): TinyEncoder {
     int64Tensor('first', [], [0]),
   );
 
-  add('Gather', ['embeddings.weight', 'input_ids'], 'embedded');
+  nodes.push(
+    makeNode('Gather', ['embeddings.weight', 'input_ids'], ['embedded'], { name: '/embeddings/Gather' }),
+  );
   add('Cast', ['attention_mask'], 'mask', [intAttributeOf('to', ELEM.FLOAT)]);
   add('Sub', ['one', 'mask'], 'hidden_positions');
   add('Mul', ['hidden_positions', 'minus'], 'penalty');
