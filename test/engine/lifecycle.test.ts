@@ -21,7 +21,7 @@ test('a crash fails what was in flight with 503, and nothing else', async () => 
   h.executor.recover();
   assert.equal(h.engine.ready, true);
   const answers = await Promise.all([...waiting, during]);
-  assert.deepEqual(answers[0]?.outputs, expected(h, 'a@1', tokens()));
+  assert.deepEqual(answers[0].outputs, expected(h, 'a@1', tokens()));
   assert.deepEqual(answers[1]?.outputs, expected(h, null, tokens()));
   assert.ok(h.executor.attached.has('a@1') && h.executor.attached.has('b@1'));
   assert.equal(h.adapters.held, 0);

@@ -50,7 +50,7 @@ test('the answer of a request does not depend on who shares its batch nor on how
       for (const [at, ask] of requests.entries()) {
         const key = ask.adapterId === null ? null : `${ask.adapterId}@1`;
         assert.deepEqual(answers[at]?.outputs, expected(h, key, tokens(ask.rows, ask.length, ask.token)));
-        assert.equal(answers[at]?.rows, ask.rows);
+        assert.equal(answers[at].rows, ask.rows);
       }
       for (const { items } of h.executor.batches) {
         const rows = items.reduce((sum, item) => sum + item.rows, 0);

@@ -145,7 +145,7 @@ test('a client that hangs up aborts its request', async () => {
   await hangUpDuringInference(context);
   assert.ok(engine.requests[0]?.signal?.aborted);
   assert.equal(observations[0]?.outcome, 'CLIENT_CLOSED');
-  assert.equal(observations[0]?.status, 499);
+  assert.equal(observations[0].status, 499);
   assert.deepEqual(
     logger.lines.map(({ level, fields }) => [level, fields.adapter]),
     [['info', 'acme']],
