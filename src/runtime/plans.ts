@@ -67,9 +67,10 @@ function checkOperands(own: ModuleOperands, module: BaseModule | undefined): voi
   if (!module) throw new PapillonError('ADAPTER_MODULE_UNKNOWN', `the base has no module '${own.module}'`);
   const { name, kind, inFeatures: d, outFeatures, isHead } = module;
   const isRefused =
-    (kind === 'normalization' && (own.rotation ?? own.outputRotation ?? own.scale ?? own.weight)) ||
-    (kind === 'embedding' && (own.rotation ?? own.scale ?? own.bias ?? own.weight)) ||
-    (kind === 'convolution' && own.outputRotation);
+    (kind === 'normalization' &&
+      (own.rotation ?? own.outputRotation ?? own.scale ?? own.weight) !== undefined) ||
+    (kind === 'embedding' && (own.rotation ?? own.scale ?? own.bias ?? own.weight) !== undefined) ||
+    (kind === 'convolution' && own.outputRotation !== undefined);
   if (isRefused) throw new PapillonError('ADAPTER_PART_UNSUPPORTED', `'${name}' cannot be changed like that`);
   const n = isHead === true && own.weight ? own.weight.length / d : outFeatures;
   const fits =
