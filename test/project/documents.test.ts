@@ -25,6 +25,22 @@ test('links between documents lead somewhere', () => {
   }
 });
 
+test('source files that documents name exist', () => {
+  const sources = ['src', 'test', 'bench'].flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).map(
+      (name) => `/${folder}/${name}`,
+    ),
+  );
+  for (const name of documents()) {
+    for (const file of matches(readText(name), /`([\w./-]+\.ts)`/g)) {
+      assert.ok(
+        sources.some((source) => source.endsWith(`/${file}`)),
+        `${name}: ${file}`,
+      );
+    }
+  }
+});
+
 test('npm scripts that documents name exist', () => {
   const { scripts } = readPackage();
   for (const name of documents()) {
