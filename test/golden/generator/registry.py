@@ -3,10 +3,14 @@
 import importlib
 
 FAMILIES = {
-    "encoders": ["bert_seqcls"],
-    "causal": ["llama_causal"],
-    "vision": ["vit"],
+    "encoders": ["bert_seqcls", "bert_dedup", "roberta_tokens", "deberta_v3", "albert_shared"],
     "orthogonal": ["bert_oft", "bert_oft_legacy", "bert_boft_legacy"],
+    "causal": ["llama_causal", "llama_tied", "qwen2_causal", "gpt2_causal"],
+    "vision": ["vit", "dinov2"],
+    "unet": ["unet_block"],
+    "seq2seq": ["t5_encoder", "t5_decoder"],
+    "clip": ["clip_text", "clip_vision", "clip_whole"],
+    "mixture": ["mixture"],
 }
 NAMES = [name for names in FAMILIES.values() for name in names]
 

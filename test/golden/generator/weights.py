@@ -11,7 +11,7 @@ def seeded(seed):
 
 
 def fill(tensor, generator, std, mean=0.0):
-    values = generator.standard_normal(tuple(tensor.shape)) * std + mean
+    values = np.asarray(generator.standard_normal(tuple(tensor.shape)) * std + mean)
     with torch.no_grad():
         tensor.copy_(torch.from_numpy(values.astype(np.float32)))
 
