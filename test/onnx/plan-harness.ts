@@ -28,6 +28,7 @@ export function kindsOf(operands: readonly ModuleOperands[]): Set<OperandKind> {
   const kinds = new Set<OperandKind>();
   for (const own of operands) {
     if (own.rotation) kinds.add('rotation');
+    if (own.outputRotation) kinds.add('outputRotation');
     if (own.scale) kinds.add('scale');
     if (own.bias) kinds.add('shift');
     if (own.weight) kinds.add('weight');
@@ -54,13 +55,15 @@ export function laneFeeds(
     const data = Float32Array.from(parts.flatMap((part) => Array.from(part)));
     return new ort.Tensor('float32', data, [lanes.length, ...shape]);
   };
-  const blocks = (own: ModuleOperands): Float64Array => {
-    const dense = denseRotation(own.rotation, d);
-    return Float64Array.from({ length: d * e }, (_, i) => {
-      const row = Math.floor(i / e);
-      return dense[row * d + (row - (row % e)) + (i % e)] as number;
+  const blocks = (rotation: ModuleOperands['rotation'], width: number, size: number): Float64Array => {
+    const dense = denseRotation(rotation, width);
+    return Float64Array.from({ length: width * size }, (_, i) => {
+      const row = Math.floor(i / size);
+      return dense[row * width + (row - (row % size)) + (i % size)] as number;
     });
   };
+  // Rotations of results are fed as one full block, unless they share their width with the inputs'.
+  const outputSize = n === d ? e : n;
   const shift = (own: ModuleOperands): Float64Array =>
     Float64Array.from({ length: n }, (_, i) =>
       own.bias ? (own.bias[i] as number) - (base.bias?.[i] ?? 0) : 0,
@@ -68,7 +71,19 @@ export function laneFeeds(
   return {
     [LANES_INPUT]: new ort.Tensor('int64', BigInt64Array.of(BigInt(lanes.length)), [1]),
     [blocksInput(d)]: new ort.Tensor('int64', BigInt64Array.of(BigInt(d / e), BigInt(e)), [2]),
-    [operandInput('rotation', module)]: stack(lanes.map(blocks), [d / e, e, e]),
+    [blocksInput(n)]: new ort.Tensor(
+      'int64',
+      BigInt64Array.of(BigInt(n / outputSize), BigInt(outputSize)),
+      [2],
+    ),
+    [operandInput('rotation', module)]: stack(
+      lanes.map((own) => blocks(own.rotation, d, e)),
+      [d / e, e, e],
+    ),
+    [operandInput('outputRotation', module)]: stack(
+      lanes.map((own) => blocks(own.outputRotation, n, outputSize)),
+      [n / outputSize, outputSize, outputSize],
+    ),
     [operandInput('scale', module)]: stack(
       lanes.map((own) => own.scale ?? new Float32Array(n).fill(1)),
       [1, n],

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as ort from 'onnxruntime-node';
+import { compilePlan, operandInput } from '#dist/onnx/plan.js';
+import type { OperandKind } from '#dist/onnx/plan.js';
 import type { ModuleOperands } from '#dist/types.js';
 import { gelu as referenceGelu, linearSite, relativeError } from '../reference/linear-site.js';
 import { at } from '../support/at.js';
@@ -19,7 +21,7 @@ import {
   randomFloats,
 } from '../support/tiny-models.js';
 import type { GemmOptions, LinearOptions, ModelProto, NodeProto } from '../support/tiny-models.js';
-import { asModel, runModel, runPlan, sitesOf } from './plan-harness.js';
+import { asModel, laneFeeds, runModel, runPlan, sitesOf } from './plan-harness.js';
 import type { BaseParameters } from './plan-harness.js';
 
 const D = 12;
@@ -164,20 +166,22 @@ async function check(form: Form, lanes: readonly ModuleOperands[], e: number): P
   assert.ok(error <= TOLERANCE, `off by ${error}`);
 }
 
-/** All non-empty subsets of the four operands. */
-const SUBSETS: readonly Brings[] = Array.from({ length: 15 }, (_, i) => {
+/** All non-empty subsets of the five operands. */
+const SUBSETS: readonly Brings[] = Array.from({ length: 31 }, (_, i) => {
   const bits = i + 1;
   return {
     ...(bits & 1 ? { rotation: 4 } : {}),
     scale: (bits & 2) !== 0,
     bias: (bits & 4) !== 0,
     weight: (bits & 8) !== 0,
+    ...(bits & 16 ? { outputRotation: 5 } : {}),
   };
 });
 
 function label(brings: Brings): string {
   const names = [
     brings.rotation !== undefined && 'rotation',
+    brings.outputRotation !== undefined && 'outputRotation',
     brings.scale && 'scale',
     brings.bias && 'bias',
     brings.weight && 'weight',
@@ -204,6 +208,7 @@ describe('a plan equals the reference', () => {
         moduleOperands(SIZE, { rotation: 3, bias: true }, 42),
         moduleOperands(SIZE, { rotation: 6, scale: true, bias: true, weight: true }, 43),
         moduleOperands(SIZE, { scale: true }, 44),
+        moduleOperands(SIZE, { outputRotation: 2, scale: true, bias: true }, 45),
       ];
       await check(form, lanes, 6);
       await check(form, lanes.slice(0, 3), 12);
@@ -230,6 +235,76 @@ describe('a plan equals the reference', () => {
         });
       }
     }
+  }
+});
+
+describe('a head that lanes bring themselves', () => {
+  const WIDE = N + 3;
+  const kinds = new Set<OperandKind>(['rotation', 'scale', 'weight', 'bias']);
+  const forms: readonly Form[] = [
+    { name: 'MatMul + Add 3-D', options: { form: 'MatMulAdd' }, ...rank3 },
+    { name: 'MatMul 3-D', options: { form: 'MatMul' }, ...rank3 },
+    { name: 'Gemm', options: { form: 'Gemm' }, ...rank2 },
+    { name: 'MatMul + Add 2-D', options: { form: 'MatMulAdd' }, ...rank2 },
+  ];
+  for (const form of forms) {
+    it(`of another width, beside lanes of the base's: ${form.name}`, async () => {
+      const { proto, base } = siteModel(form);
+      const model = asModel(proto);
+      const wide = moduleOperands(
+        { ...SIZE, outFeatures: WIDE },
+        { rotation: 4, weight: true, bias: true },
+        71,
+      );
+      const lanes = [moduleOperands(SIZE, { scale: true }, 72), wide, moduleOperands(SIZE, {}, 0)];
+      const dims = [lanes.length, ...form.inner, D];
+      const perRow = form.inner.reduce((product, size) => product * size, D);
+      const x = randomFloats(3, lanes.length * perRow);
+      const pad = (values: ArrayLike<number>, length: number, fill: number): number[] => [
+        ...Array.from(values),
+        ...new Array<number>(length - values.length).fill(fill),
+      ];
+      const stack = (parts: number[][], shape: number[]): ort.Tensor =>
+        new ort.Tensor('float32', Float32Array.from(parts.flat()), [lanes.length, ...shape]);
+      const narrow = laneFeeds(
+        MODULE,
+        base,
+        lanes.map(({ rotation }) => ({ module: MODULE, ...(rotation && { rotation }) })),
+        4,
+      );
+      const feeds = {
+        ...narrow,
+        x: new ort.Tensor('float32', x, dims),
+        [operandInput('scale', MODULE)]: stack(
+          lanes.map((own) => pad(own.scale ?? [], WIDE, 1)),
+          [1, WIDE],
+        ),
+        [operandInput('weight', MODULE)]: stack(
+          lanes.map((own) => pad(own.weight ?? base.weight, WIDE * D, 0)),
+          [WIDE, D],
+        ),
+        [operandInput('bias', MODULE)]: stack(
+          lanes.map((own) => pad(own.bias ?? base.bias ?? [], WIDE, 0)),
+          [1, WIDE],
+        ),
+      };
+      // What follows the head has the base's width; a head is an output as it is.
+      model.graph.node = model.graph.node.filter((node) => node.name !== 'y');
+      model.graph.output = [makeValueInfo('site', ELEM.FLOAT, ['batch', ...form.inner, 'width'])];
+      const plan = compilePlan(model, sitesOf(model, form.rank), new Map([[MODULE, kinds]]));
+      const { site } = await runModel(plan, feeds);
+      assert.ok(site);
+      assert.deepEqual(site.dims, [lanes.length, ...form.inner, WIDE]);
+      const data = site.data as Float32Array;
+      for (const [row, own] of lanes.entries()) {
+        const width = own === wide ? WIDE : N;
+        const layer = { inFeatures: D, outFeatures: width, weight: base.weight, bias: base.bias };
+        const want = linearSite(x.subarray(row * perRow, (row + 1) * perRow), layer, own);
+        const got = data.subarray((row * perRow * WIDE) / D, ((row + 1) * perRow * WIDE) / D);
+        const kept = got.filter((_, i) => i % WIDE < width);
+        assert.ok(relativeError(kept, want) <= TOLERANCE, `lane ${row}`);
+      }
+    });
   }
 });
 

@@ -1,5 +1,5 @@
 /**
- * The slow reference of a site: y = α ((x R) Wᵀ) ⊙ s + b in float64, with R written out as a full d × d matrix and
+ * The slow reference of a site: y = α (((x R) Wᵀ) O) ⊙ s + b in float64, with R and O written out as full matrices and
  * every sum done by the definition. Shares no code with src.
  */
 export interface ReferenceLayer {
@@ -15,6 +15,8 @@ export interface ReferenceLayer {
 
 export interface ReferenceOperands {
   readonly rotation?: { readonly blockSize: number; readonly blocks: ArrayLike<number> };
+  /** O, on the result. */
+  readonly outputRotation?: { readonly blockSize: number; readonly blocks: ArrayLike<number> };
   readonly scale?: ArrayLike<number>;
   readonly bias?: ArrayLike<number>;
   readonly weight?: ArrayLike<number>;
@@ -45,6 +47,7 @@ export function linearSite(
   const { inFeatures: d, outFeatures: n, alpha = 1, beta = 1 } = layer;
   const rows = x.length / d;
   const rotation = denseRotation(operands.rotation, d);
+  const outputRotation = denseRotation(operands.outputRotation, n);
   const weight = operands.weight ?? layer.weight;
   const y = new Float64Array(rows * n);
   for (let r = 0; r < rows; r++) {
@@ -54,11 +57,17 @@ export function linearSite(
       for (let i = 0; i < d; i++) sum += (x[r * d + i] as number) * (rotation[i * d + j] as number);
       rotated[j] = sum;
     }
+    const product = new Float64Array(n);
     for (let o = 0; o < n; o++) {
-      let product = 0;
-      for (let j = 0; j < d; j++) product += (rotated[j] as number) * (weight[o * d + j] as number);
+      let sum = 0;
+      for (let j = 0; j < d; j++) sum += (rotated[j] as number) * (weight[o * d + j] as number);
+      product[o] = sum;
+    }
+    for (let o = 0; o < n; o++) {
+      let turned = 0;
+      for (let i = 0; i < n; i++) turned += (product[i] as number) * (outputRotation[i * n + o] as number);
       const frozen = layer.bias ? beta * (layer.bias[o] as number) : 0;
-      y[r * n + o] = alpha * product * (operands.scale?.[o] ?? 1) + (operands.bias?.[o] ?? frozen);
+      y[r * n + o] = alpha * turned * (operands.scale?.[o] ?? 1) + (operands.bias?.[o] ?? frozen);
     }
   }
   return y;

@@ -11,6 +11,8 @@ export interface ModuleSize {
 export interface Brings {
   /** Block size e of the rotation. */
   readonly rotation?: number;
+  /** Block size of the rotation of the result. */
+  readonly outputRotation?: number;
   readonly scale?: boolean;
   readonly bias?: boolean;
   readonly weight?: boolean;
@@ -33,6 +35,12 @@ export function moduleOperands(size: ModuleSize, brings: Brings, seed: number): 
     ...(brings.rotation !== undefined && {
       rotation: { blockSize: brings.rotation, blocks: randomBlocks(seed, d, brings.rotation) },
     }),
+    ...(brings.outputRotation !== undefined && {
+      outputRotation: {
+        blockSize: brings.outputRotation,
+        blocks: randomBlocks(seed + 4, n, brings.outputRotation),
+      },
+    }),
     ...(brings.scale && { scale: randomFloats(seed + 1, n, 0.5).map((value) => value + 1) }),
     ...(brings.bias && { bias: randomFloats(seed + 2, n) }),
     ...(brings.weight && { weight: randomFloats(seed + 3, n * d, 1 / Math.sqrt(d)) }),
@@ -40,7 +48,13 @@ export function moduleOperands(size: ModuleSize, brings: Brings, seed: number): 
 }
 
 export function adapter(key: string, modules: readonly ModuleOperands[]): AdapterOperands {
-  const arrays = modules.flatMap((m) => [m.rotation?.blocks, m.scale, m.bias, m.weight]);
+  const arrays = modules.flatMap((m) => [
+    m.rotation?.blocks,
+    m.outputRotation?.blocks,
+    m.scale,
+    m.bias,
+    m.weight,
+  ]);
   return { key, modules, bytes: arrays.reduce((sum, array) => sum + (array?.byteLength ?? 0), 0) };
 }
 

@@ -9,6 +9,8 @@ import type { SiteEdit } from './edit.js';
 
 export function insertScale(edit: SiteEdit): void {
   const { site, plan } = edit;
-  const operand = plan.input(operandInput('scale', site.module), ELEM.FLOAT, ['lanes', 1, site.outFeatures]);
+  // A replaced head's width is the batch's.
+  const width = edit.inLanes ? 'width' : site.outFeatures;
+  const operand = plan.input(operandInput('scale', site.module), ELEM.FLOAT, ['lanes', 1, width]);
   appendPerLane(edit, 'scaled', 'Mul', operand);
 }
