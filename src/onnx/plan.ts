@@ -3,7 +3,7 @@ import type { NodeProto } from './gen/onnx_pb.js';
 import { ELEM, copyModel } from './model.js';
 import type { OnnxModel } from './model.js';
 import { PlanGraph, appendCast } from './passes/edit.js';
-import type { OperandKind, ShapedSite, SiteEdit } from './passes/edit.js';
+import type { LaneForm, OperandKind, ShapedSite, SiteEdit } from './passes/edit.js';
 import { feedInput } from './passes/feed-input.js';
 import { insertBias } from './passes/insert-bias.js';
 import { insertOutputRotation } from './passes/insert-output-rotation.js';
@@ -14,7 +14,7 @@ import { replaceKernel } from './passes/replace-kernel.js';
 import { replaceWeight } from './passes/replace-weight.js';
 import { splitBias } from './passes/split-bias.js';
 
-export type { OperandKind, ShapedSite } from './passes/edit.js';
+export type { LaneForm, OperandKind, ShapedSite } from './passes/edit.js';
 export { LANES_INPUT, OPERAND_KINDS, blocksInput, operandInput } from './passes/edit.js';
 
 /** Module name → the operands that enter at its sites. */
@@ -80,12 +80,17 @@ function editResult(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void {
  * A copy of the optimised base whose graph has, beside the base's inputs: `papillon:lanes` [1] (L: the batch's
  * rows, or 1 when they share one adapter), `papillon:blocks:<d>` [2] (d/e and e of every rotation of width d) and
  * `papillon:<kind>:<module>` for each operand: rotations [L, w/e, e, e], scale and shift [L, 1, n], weight
- * [L, n', d] and bias [L, 1, n']. Initializers, prepacked entries included, are untouched.
+ * [L, n', d] and bias [L, 1, n']. In the form of one lane L is 1 and rotations are [w/e, e, e]. Initializers, prepacked entries included, are untouched.
  */
-export function compilePlan(base: OnnxModel, sites: readonly ShapedSite[], modules: PlanModules): OnnxModel {
+export function compilePlan(
+  base: OnnxModel,
+  sites: readonly ShapedSite[],
+  modules: PlanModules,
+  form: LaneForm = 'many',
+): OnnxModel {
   const model = copyModel(base);
   const byValue = new Map(sites.map((site) => [site.value, site]));
-  const plan = new PlanGraph();
+  const plan = new PlanGraph(form);
   const nodes: NodeProto[] = [];
   const replacedBiases = new Set(
     sites.filter((site) => modules.get(site.module)?.has('bias')).map((site) => site.biased),

@@ -133,7 +133,8 @@ class EngineWorker {
     this.adapters.set(operands.key, operands);
     try {
       this.plans.admit(operands);
-      await this.plans.planFor([operands.key]);
+      await this.plans.planFor([operands.key], 'one');
+      await this.plans.planFor([operands.key], 'many');
     } catch (error) {
       this.adapters.delete(operands.key);
       await this.plans.forget(operands.key);
@@ -173,8 +174,10 @@ class EngineWorker {
     const feeds: Record<string, OrtTensor> = {};
     for (const [name, tensor] of request.inputs) feeds[name] = toOrtTensor(tensor);
     const keys = new Set(request.lanes.filter((key) => key !== null));
-    const plan = keys.size === 0 ? null : await this.plans.planFor(keys);
-    if (plan) this.feedOperands(plan, request.lanes, [...keys], feeds);
+    const first = request.lanes[0] ?? null;
+    const isShared = request.lanes.every((key) => key === first);
+    const plan = keys.size === 0 ? null : await this.plans.planFor(keys, isShared ? 'one' : 'many');
+    if (plan) this.feedOperands(plan, isShared ? [first] : request.lanes, [...keys], feeds);
     const assembled = performance.now();
     const results: Partial<Record<string, OrtTensor>> = await (plan?.session ?? this.session).run(feeds);
     const finished = performance.now();
@@ -198,17 +201,15 @@ class EngineWorker {
     return { reply, transfer: [...new Set(transfer)] };
   }
 
-  /** One lane where all rows share an adapter, else a lane a row. */
+  /** Operands for one lane where all rows share an adapter, else for a lane a row. */
   private feedOperands(
     plan: Plan,
-    rows: readonly (string | null)[],
+    lanes: readonly (string | null)[],
     keys: readonly string[],
     feeds: Record<string, OrtTensor>,
   ): void {
-    const first = rows[0] ?? null;
-    const lanes = rows.every((key) => key === first) ? [first] : rows;
     const adapters = keys.map((key) => this.adapters.get(key)).filter((adapter) => adapter !== undefined);
-    const sizes = commonSizes(plan.lanes.slots, rows.includes(null) ? [...adapters, null] : adapters);
+    const sizes = commonSizes(plan.lanes.slots, lanes.includes(null) ? [...adapters, null] : adapters);
     const { operands } = plan.lanes.assemble(lanes, sizes);
     const inputs = new Set(plan.session.inputNames);
     if (inputs.has(LANES_INPUT)) feeds[LANES_INPUT] = int64Tensor([lanes.length]);
@@ -217,7 +218,9 @@ class EngineWorker {
       feeds[blocksInput(width)] = int64Tensor([width / e, e]);
     }
     for (const [name, { data, laneShape }] of operands) {
-      feeds[name] = float32Tensor(data, [lanes.length, ...laneShape]);
+      // Rotations [w/e, e, e] of a plan for one lane have no lane axis.
+      const isBare = plan.form === 'one' && laneShape.length === 3;
+      feeds[name] = float32Tensor(data, isBare ? laneShape : [lanes.length, ...laneShape]);
     }
   }
 }

@@ -11,7 +11,7 @@ import { PapillonError } from '../errors.js';
 import { encodeModel, openModel } from '../onnx/model.js';
 import type { OnnxModel } from '../onnx/model.js';
 import { OPERAND_KINDS, compilePlan, operandInput } from '../onnx/plan.js';
-import type { OperandKind } from '../onnx/plan.js';
+import type { LaneForm, OperandKind } from '../onnx/plan.js';
 import type { AdapterOperands, BaseModule, ModuleOperands, Rotation } from '../types.js';
 import type { CompiledBase } from './base.js';
 import { LaneAssembler, commonSizes } from './lanes.js';
@@ -23,6 +23,7 @@ type Needs = ReadonlyMap<string, ReadonlySet<OperandKind>>;
 
 export interface Plan {
   readonly id: string;
+  readonly form: LaneForm;
   readonly session: Session;
   readonly lanes: LaneAssembler;
   /** Widths that have a rotation. */
@@ -35,11 +36,16 @@ export interface PlanEvents {
 }
 
 /** Plans open at once; the least recently used is closed beyond that. */
-const MAX_PLANS = 8;
+const MAX_PLANS = 12;
 /** Plans opened again at the next start. */
-const MAX_RECENT = 2;
+const MAX_RECENT = 4;
 const RECENT_FILE = 'recent-plans.json';
-const recentSchema = z.array(z.array(z.tuple([z.string(), z.array(z.enum(OPERAND_KINDS))])));
+const recentSchema = z.array(
+  z.object({
+    form: z.enum(['one', 'many']),
+    needs: z.array(z.tuple([z.string(), z.array(z.enum(OPERAND_KINDS))])),
+  }),
+);
 type RecentPlan = z.infer<typeof recentSchema>[number];
 
 function needsOf(adapter: AdapterOperands, moduleOf: (name: string) => BaseModule | undefined): Needs {
@@ -158,7 +164,7 @@ export class PlanStore {
   }
 
   /** The plan for a batch of these adapters; null when none of them changes anything. */
-  async planFor(keys: Iterable<string>): Promise<Plan | null> {
+  async planFor(keys: Iterable<string>, form: LaneForm): Promise<Plan | null> {
     const distinct = new Map<string, Needs>();
     for (const key of keys) {
       const needs = this.needs.get(key);
@@ -171,7 +177,12 @@ export class PlanStore {
     const needed = distinct.size === 1 ? first : union(distinct.values());
     // One of the batch's own sets often covers the others: then its plan serves.
     const own = distinct.get(describe(needed));
-    return this.open(own ?? (distinct.size === 1 ? needed : this.general));
+    return this.open(own ?? (distinct.size === 1 ? needed : this.general), this.formOf(form));
+  }
+
+  /** Only the CPU provider's product of one lane reads its input by strides. */
+  private formOf(form: LaneForm): LaneForm {
+    return this.settings.provider === 'cpu' ? form : 'many';
   }
 
   async close(): Promise<void> {
@@ -180,15 +191,15 @@ export class PlanStore {
     for (const plan of open) await (await plan).session.release();
   }
 
-  private async open(needs: Needs): Promise<Plan> {
-    const signature = describe(needs);
+  private async open(needs: Needs, form: LaneForm): Promise<Plan> {
+    const signature = `${form} ${describe(needs)}`;
     const known = this.plans.get(signature);
     if (known) {
       this.plans.delete(signature);
       this.plans.set(signature, known);
       return known;
     }
-    const opening = this.create(needs, signature);
+    const opening = this.create(needs, form, signature);
     this.plans.set(signature, opening);
     try {
       const plan = await opening;
@@ -203,10 +214,10 @@ export class PlanStore {
 
   /** Opens the plans that were used last before this start, so that first requests find them open. */
   async warmUp(): Promise<void> {
-    for (const entries of this.readRecent()) {
-      const needs = new Map(entries.map(([module, kinds]) => [module, new Set(kinds)]));
+    for (const entry of this.readRecent()) {
+      const needs = new Map(entry.needs.map(([module, kinds]) => [module, new Set(kinds)]));
       try {
-        await this.open(needs);
+        await this.open(needs, entry.form);
       } catch {
         // A stale note is no reason not to serve: the plan is compiled anew when an adapter needs it.
       }
@@ -225,8 +236,8 @@ export class PlanStore {
     }
   }
 
-  private noteRecent(needs: Needs): void {
-    const entry: RecentPlan = [...needs].map(([module, kinds]) => [module, [...kinds]]);
+  private noteRecent(needs: Needs, form: LaneForm): void {
+    const entry: RecentPlan = { form, needs: [...needs].map(([module, kinds]) => [module, [...kinds]]) };
     const signature = JSON.stringify(entry);
     const others = this.readRecent().filter((known) => JSON.stringify(known) !== signature);
     try {
@@ -244,7 +255,7 @@ export class PlanStore {
     }
   }
 
-  private async create(needs: Needs, signature: string): Promise<Plan> {
+  private async create(needs: Needs, form: LaneForm, signature: string): Promise<Plan> {
     const started = performance.now();
     const id = createHash('sha256').update(signature).digest('hex').slice(0, 12);
     const file = join(this.base.folder, `plan-${id}.onnx`);
@@ -252,14 +263,15 @@ export class PlanStore {
     const cached = known !== null;
     if (!cached) {
       this.graph ??= openModel(this.base.graphFile);
-      this.base.cache.write(file, encodeModel(compilePlan(this.graph, this.base.sites, needs)));
+      this.base.cache.write(file, encodeModel(compilePlan(this.graph, this.base.sites, needs, form)));
     }
     const session = known ?? (await openCompiled(file, this.settings));
     const slots = this.slots(needs, new Set(session.inputNames));
-    this.noteRecent(needs);
+    this.noteRecent(needs, form);
     this.events.compiled((performance.now() - started) / 1000, cached);
     return {
       id,
+      form,
       session,
       lanes: new LaneAssembler(slots, this.operands, this.adapters),
       widths: [...commonSizes(slots, [null]).blocks.keys()],

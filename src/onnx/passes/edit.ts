@@ -32,6 +32,12 @@ export interface ShapedSite extends Site {
   readonly half: boolean;
 }
 
+/**
+ * `many`: a lane is a row, operands have a lane axis L. `one`: the whole batch uses one adapter; L is 1, and rotations
+ * come without that axis.
+ */
+export type LaneForm = 'one' | 'many';
+
 /** Collects what a plan adds beside the nodes: inputs, constants, and values computed once. */
 export class PlanGraph {
   readonly inputs = new Map<string, ValueInfoProto>();
@@ -39,6 +45,8 @@ export class PlanGraph {
   /** Nodes that depend on plan inputs only; they come first in the graph. */
   readonly prologue: NodeProto[] = [];
   private readonly made = new Set<string>();
+
+  constructor(readonly form: LaneForm) {}
 
   input(name: string, elemType: number, dims: readonly (number | string)[]): string {
     if (!this.inputs.has(name)) this.inputs.set(name, makeValueInfo(name, elemType, dims));
@@ -70,13 +78,16 @@ export class PlanGraph {
     return name;
   }
 
-  /** Shape tensor [L, −1, d/e, e] for the width's current block size e. */
+  /** Shape tensor [L, −1, d/e, e] (one lane: [−1, d/e, e]) for the width's current block size e. */
   blockedShape(width: number): string {
     const name = `papillon:blocked:${width}`;
     if (this.first(name)) {
-      const lanes = this.input(LANES_INPUT, ELEM.INT64, [1]);
       const blocks = this.input(blocksInput(width), ELEM.INT64, [2]);
-      this.prologue.push(makeNode('Concat', [lanes, this.int64([-1]), blocks], [name], axis0(name)));
+      const leading = [
+        ...(this.form === 'many' ? [this.input(LANES_INPUT, ELEM.INT64, [1])] : []),
+        this.int64([-1]),
+      ];
+      this.prologue.push(makeNode('Concat', [...leading, blocks], [name], axis0(name)));
     }
     return name;
   }
