@@ -1,5 +1,7 @@
 /** Owns requests to a running server, as a client of the Open Inference Protocol and of /v1 would make them. */
 import assert from 'node:assert/strict';
+import { get } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
 
 const JSON_LENGTH = 'Inference-Header-Content-Length';
 const INPUTS = ['input_ids', 'attention_mask', 'token_type_ids'];
@@ -174,4 +176,25 @@ export async function classify(
   assert.equal(status, 200, JSON.stringify(body));
   assert.equal(body.model, model);
   return body.data.map(({ label }) => label);
+}
+
+export interface Probe {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+/** GET over a connection of its own: a server that drains closes idle ones. Rejects where nobody listens. */
+export function probe(url: string, path: string): Promise<Probe> {
+  return new Promise((resolve, reject) => {
+    const req = get(`${url}${path}`, { agent: false }, (res) => {
+      const parts: Buffer[] = [];
+      res.on('data', (part: Buffer) => parts.push(part));
+      res.once('error', reject);
+      res.once('end', () => {
+        resolve({ status: res.statusCode ?? 0, headers: res.headers, text: Buffer.concat(parts).toString() });
+      });
+    });
+    req.once('error', reject);
+  });
 }

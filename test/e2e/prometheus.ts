@@ -1,4 +1,5 @@
 /** Owns reading Prometheus' text format, strictly: a line that is none of its forms is an error. */
+import { probe } from './client.js';
 
 export interface Sample {
   readonly name: string;
@@ -6,8 +7,8 @@ export interface Sample {
   readonly value: number;
 }
 
-const COMMENT =
-  /^# (?:HELP [a-zA-Z_:][\w:]* .*|TYPE [a-zA-Z_:][\w:]* (?:counter|gauge|histogram|summary|untyped))$/;
+const HELP = /^# HELP [a-zA-Z_:][\w:]* .+$/;
+const TYPE = /^# TYPE ([a-zA-Z_:][\w:]*) (counter|gauge|histogram|summary|untyped)$/;
 const SAMPLE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/;
 const LABEL = /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"(?:,|$)/y;
 
@@ -31,20 +32,31 @@ function readNumber(text: string): number {
   return value;
 }
 
+function readSample(line: string): Sample {
+  const match = SAMPLE.exec(line);
+  if (match === null) throw new Error(`not a sample: ${line}`);
+  const [, name = '', labels = '', value = ''] = match;
+  return { name, labels: readLabels(labels), value: readNumber(value) };
+}
+
 export class Scrape {
   readonly samples: readonly Sample[];
+  readonly #types = new Map<string, string>();
 
   constructor(text: string) {
     if (!text.endsWith('\n')) throw new Error('the text must end in a line feed');
-    this.samples = text
-      .split('\n')
-      .filter((line) => line !== '' && !COMMENT.test(line))
-      .map((line) => {
-        const match = SAMPLE.exec(line);
-        if (match === null) throw new Error(`not a sample: ${line}`);
-        const [, name = '', labels = '', value = ''] = match;
-        return { name, labels: readLabels(labels), value: readNumber(value) };
-      });
+    const samples: Sample[] = [];
+    for (const line of text.split('\n')) {
+      const [, family = '', type = ''] = TYPE.exec(line) ?? [];
+      if (family !== '') this.#types.set(family, type);
+      else if (line !== '' && !HELP.test(line)) samples.push(readSample(line));
+    }
+    this.samples = samples;
+  }
+
+  /** Type of the family that a series belongs to, by the series' name. */
+  typeOf(name: string): string | undefined {
+    return this.#types.get(name) ?? this.#types.get(name.replace(/_(?:bucket|sum|count)$/, ''));
   }
 
   /** Sum over the series with these labels; 0 where there is none. */
@@ -57,7 +69,13 @@ export class Scrape {
 }
 
 export async function scrape(url: string): Promise<Scrape> {
-  const answer = await fetch(`${url}/metrics`);
-  if (answer.status !== 200) throw new Error(`/metrics answers ${answer.status}`);
-  return new Scrape(await answer.text());
+  const { status, text } = await probe(url, '/metrics');
+  if (status !== 200) throw new Error(`/metrics answers ${status}`);
+  return new Scrape(text);
+}
+
+/** Inference requests that wait or run now. */
+export async function inHouse(url: string): Promise<number> {
+  const now = await scrape(url);
+  return now.sum('papillon_queue_length') + now.sum('papillon_running_requests');
 }
