@@ -19,6 +19,8 @@ export function moduleFromScopes(node: NodeProto): string | undefined {
   return module === undefined || module === '' ? undefined : module;
 }
 
+const OPERATOR = /^(?:MatMul|Gemm|Conv)(?:_\d+)?$/;
+
 /**
  * `/add_embedding/add_embedding.0/Gemm` → `add_embedding.0`: an nn.Sequential repeats its own name in its
  * children's, a ModuleList (`/attn1/to_out.0/MatMul`) does not.
@@ -26,6 +28,8 @@ export function moduleFromScopes(node: NodeProto): string | undefined {
 export function moduleFromPath(nodeName: string): string | undefined {
   if (!nodeName.startsWith('/')) return undefined;
   const parts = nodeName.split('/').slice(1, -1);
+  // An optimiser's node is named below the node it was made of: `…/query/MatMul/MatMulAddFusion`.
+  if (OPERATOR.test(parts.at(-1) ?? '')) parts.pop();
   const path: string[] = [];
   for (const part of parts) {
     const parent = path.at(-1);

@@ -54,18 +54,35 @@ function isVector(tensor: TensorProto | undefined, size: number): tensor is Tens
   return dims.at(-1) === size && dims.slice(0, -1).every((dim) => dim === 1);
 }
 
-/** The bias that an Add behind the product adds, with its name in the graph. */
-function biasBehind(
-  index: GraphIndex,
-  value: string,
-  size: number,
-): { readonly tensor: TensorProto; readonly name: string; readonly add: NodeProto } | undefined {
+/** Operators of optimised graphs that add the bias of the product in their first input, and the bias's place. */
+const BIAS_ADDERS: Readonly<Partial<Record<string, number>>> = {
+  BiasGelu: 1,
+  FastGelu: 1,
+  BiasSplitGelu: 1,
+  SkipLayerNormalization: 4,
+};
+
+interface FoundBias {
+  readonly tensor: TensorProto;
+  /** The tensor's name in the graph. */
+  readonly name: string;
+  readonly adder: NodeProto;
+  /** The product plus bias, where the adder does nothing else. */
+  readonly biased: string | null;
+}
+
+/** The bias that the only reader of a product adds: an Add, or an operator that an optimiser fused it into. */
+function biasBehind(index: GraphIndex, value: string, size: number): FoundBias | undefined {
   const readers = index.consumers.get(value) ?? [];
-  const add = readers.length === 1 ? readers[0] : undefined;
-  if (add?.opType !== 'Add') return undefined;
-  const other = add.input.at(add.input[0] === value ? 1 : 0);
-  const tensor = other === undefined ? undefined : index.constant(other);
-  return isVector(tensor, size) && other !== undefined ? { tensor, name: other, add } : undefined;
+  const adder = readers.length === 1 ? readers[0] : undefined;
+  if (!adder) return undefined;
+  const fused = BIAS_ADDERS[adder.opType];
+  const isAdd = adder.opType === 'Add';
+  if (!isAdd && (fused === undefined || adder.input[0] !== value)) return undefined;
+  const name = adder.input.at(isAdd ? (adder.input[0] === value ? 1 : 0) : (fused ?? 0));
+  const tensor = name ? index.constant(name) : undefined;
+  if (name === undefined || !isVector(tensor, size)) return undefined;
+  return { tensor, name, adder, biased: isAdd ? (adder.output.at(0) ?? null) : null };
 }
 
 /** A product with a frozen matrix, whatever computes it. */
@@ -84,7 +101,8 @@ function floatProduct(index: GraphIndex, node: NodeProto): Product | undefined {
   const weight = weightName === undefined ? undefined : index.constantMatrix(weightName);
   if (value === undefined || weight?.tensor.dims.length !== 2) return undefined;
   const [rows = 0, columns = 0] = tensorDims(weight.tensor);
-  const storedOutIn = weight.transposed !== (node.opType === 'Gemm' && intAttribute(node, 'transB', 0) === 1);
+  const storedOutIn =
+    weight.transposed !== (node.opType !== 'MatMul' && intAttribute(node, 'transB', 0) === 1);
   return {
     inFeatures: storedOutIn ? columns : rows,
     outFeatures: storedOutIn ? rows : columns,
@@ -119,11 +137,12 @@ type FindProduct = (index: GraphIndex, node: NodeProto) => Product | undefined;
 const PRODUCTS: Readonly<Partial<Record<string, FindProduct>>> = {
   MatMul: floatProduct,
   Gemm: floatProduct,
+  FusedGemm: floatProduct,
   MatMulInteger: integerProduct,
   MatMulNBits: blockQuantisedProduct,
 };
 /** Where these operators take a bias of their own. */
-const BIAS_INPUT: Readonly<Partial<Record<string, number>>> = { Gemm: 2, MatMulNBits: 5 };
+const BIAS_INPUT: Readonly<Partial<Record<string, number>>> = { Gemm: 2, FusedGemm: 2, MatMulNBits: 5 };
 
 function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefined {
   const product = PRODUCTS[node.opType]?.(index, node);
@@ -135,7 +154,7 @@ function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefi
   const behind = ownTensor ? undefined : biasBehind(index, value, outFeatures);
   const name =
     moduleFromScopes(node) ??
-    (behind ? moduleFromScopes(behind.add) : undefined) ??
+    (behind?.biased ? moduleFromScopes(behind.adder) : undefined) ??
     moduleFromPath(node.name) ??
     moduleFromParameter(weight.tensor.name) ??
     moduleFromParameter(behind?.name ?? ownBias ?? '');
@@ -146,9 +165,9 @@ function linearCandidate(index: GraphIndex, node: NodeProto): Candidate | undefi
     inFeatures,
     outFeatures,
     value,
-    biased: behind?.add.output.at(0) ?? null,
+    biased: behind?.biased ?? null,
     biasTensor: behind?.tensor ?? (isVector(ownTensor, outFeatures) ? ownTensor : undefined),
-    biasFactor: ownTensor && node.opType === 'Gemm' ? floatAttribute(node, 'beta', 1) : 1,
+    biasFactor: ownTensor && node.opType !== 'MatMulNBits' ? floatAttribute(node, 'beta', 1) : 1,
     weight,
   };
 }

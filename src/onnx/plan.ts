@@ -12,6 +12,7 @@ import { insertScale } from './passes/insert-scale.js';
 import { insertShift } from './passes/insert-shift.js';
 import { replaceKernel } from './passes/replace-kernel.js';
 import { replaceWeight } from './passes/replace-weight.js';
+import { splitActivation } from './passes/split-activation.js';
 import { splitBias } from './passes/split-bias.js';
 
 export type { LaneForm, OperandKind, ShapedSite } from './passes/edit.js';
@@ -64,6 +65,7 @@ function editConvolution(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void 
 
 function editResult(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void {
   detachResult(edit);
+  const activate = splitActivation(edit);
   const addBias = splitBias(edit);
   const leaveLanes = kinds.has('weight') ? replaceWeight(edit) : undefined;
   if (!leaveLanes && edit.site.half) appendCast(edit, 'float', ELEM.FLOAT);
@@ -74,6 +76,7 @@ function editResult(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void {
   leaveLanes?.();
   if (edit.site.half) appendCast(edit, 'half', ELEM.FLOAT16);
   if (!kinds.has('bias')) addBias();
+  activate();
 }
 
 /**

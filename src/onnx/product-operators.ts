@@ -10,6 +10,7 @@ export interface ProductOperator {
 export const PRODUCT_OPERATORS: Readonly<Partial<Record<string, ProductOperator>>> = {
   MatMul: { biasInput: null, quantised: false },
   Gemm: { biasInput: 2, quantised: false },
+  FusedGemm: { biasInput: 2, quantised: false },
   MatMulNBits: { biasInput: 5, quantised: true },
   DynamicQuantizeMatMul: { biasInput: 4, quantised: true },
   MatMulIntegerToFloat: { biasInput: 6, quantised: true },

@@ -28,7 +28,7 @@ function readWeight(base: CompiledBase, module: string): Float32Array {
     );
   }
   if (node.opType === 'Conv') return values;
-  if (node.opType === 'Gemm' && intAttribute(node, 'transB', 0) === 1) return values;
+  if (node.opType !== 'MatMul' && intAttribute(node, 'transB', 0) === 1) return values;
   const [rows = 0, columns = 0] = tensorDims(tensor);
   const transposed = new Float32Array(values.length);
   for (let i = 0; i < rows; i++) {

@@ -4,6 +4,7 @@
  */
 import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { alignData } from '../onnx/align-data.js';
 import { encodeModel, openModel, weightFiles } from '../onnx/model.js';
 import type { OnnxModel } from '../onnx/model.js';
 import { findModules } from '../onnx/modules.js';
@@ -93,6 +94,7 @@ async function tryOptimisation(
   rmSync(`${target}.data`, { force: true });
   const original = await writeOptimised(source, target, settings, optimisation);
   try {
+    alignData(target);
     const model = openModel(target);
     const saved = await openCompiled(target, settings);
     try {

@@ -78,6 +78,12 @@ function checkOperands(own: ModuleOperands, module: BaseModule | undefined): voi
     (kind === 'embedding' && (own.rotation ?? own.scale ?? own.bias ?? own.weight) !== undefined) ||
     (kind === 'convolution' && own.outputRotation !== undefined);
   if (isRefused) throw new PapillonError('ADAPTER_PART_UNSUPPORTED', `'${name}' cannot be changed like that`);
+  if (own.bias && !own.weight && module.bias === null) {
+    throw new PapillonError(
+      'ADAPTER_PART_UNSUPPORTED',
+      `the adapter replaces the bias of '${name}', but the base has none there that could be replaced`,
+    );
+  }
   const n = isHead === true && own.weight ? own.weight.length / d : outFeatures;
   const fits =
     isRotationOf(own.rotation, d) &&
