@@ -1,7 +1,10 @@
 """T5, exported as users do: the encoder alone (without its prefix), the decoder with the head."""
 
+import functools
+
 import numpy as np
 from transformers import T5Config, T5ForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
 
 from ..adapters import Adapter
 from ..case import Case
@@ -9,17 +12,22 @@ from ..configs import boft, oft
 from ..data import text, text_axes
 from ..export import Export
 from ..weights import randomise_base, seeded
+from .causal import TIED
 
 SELF = ["SelfAttention.q", "SelfAttention.k", "SelfAttention.v", "SelfAttention.o"]
 BOTH = "adapts both halves of the model: this export holds one of them"
 
 
-def build_t5():
+def build_t5(attention="sdpa"):
     config = T5Config(
-        vocab_size=40, d_model=32, d_kv=8, num_heads=4, d_ff=48, num_layers=2, feed_forward_proj="gated-gelu",
-        relative_attention_num_buckets=8, relative_attention_max_distance=16, use_cache=False, tie_word_embeddings=False,
+        vocab_size=40, d_model=32, d_kv=8, num_heads=4, d_ff=48, num_layers=2, bos_token_id=1, decoder_start_token_id=0, feed_forward_proj="gated-gelu",
+        relative_attention_num_buckets=8, relative_attention_max_distance=16, use_cache=False,
+        attn_implementation=attention,
     )
     return randomise_base(T5ForConditionalGeneration(config), 7401)
+
+
+eager = functools.partial(build_t5, "eager")
 
 
 def whole(model):
@@ -32,10 +40,10 @@ def encode(model, tensors):
 
 
 def decode_with(self, input_ids, encoder_attention_mask, encoder_hidden_states):
-    hidden = self.decoder(
-        input_ids=input_ids, encoder_attention_mask=encoder_attention_mask, encoder_hidden_states=encoder_hidden_states
-    ).last_hidden_state
-    return self.lm_head(hidden)
+    return T5ForConditionalGeneration.forward(
+        self, decoder_input_ids=input_ids, attention_mask=encoder_attention_mask,
+        encoder_outputs=BaseModelOutput(last_hidden_state=encoder_hidden_states),
+    ).logits
 
 
 def decode(model, tensors):
@@ -57,7 +65,7 @@ def adapters():
             Adapter("boft_b8_m2_decoder", boft(8, 2, target_modules=only("decoder", "q", "k", "v", "o")), 504,
                     "self and cross attention; k and v of cross attention act on the encoder's output"),
             Adapter("boft_b4_m3_decoder_ff", boft(4, 3, target_modules=only("decoder", "wi_0", "wi_1")), 505),
-            Adapter("boft_b8_m1_lmhead", boft(8, target_modules=["lm_head"]), 506),
+            Adapter("boft_b8_m1_lmhead", boft(8, target_modules=["lm_head"]), 506, merged_differs=TIED),
             Adapter("oft_b16_decoder", oft(16, target_modules=only("decoder", "q", "v")), 507, angle=0.05),
         ],
     }
@@ -84,7 +92,7 @@ def t5_encoder():
         exports=[
             Export(opset=17),
             Export("base_nofold.onnx", fold=False, opset=15),
-            Export("base_dynamo.onnx", kind="dynamo", opset=18),
+            Export("base_dynamo.onnx", kind="dynamo", opset=18, build=eager, note="attention written out"),
         ],
         adapters=[*ours, both(), refused(others[0])],
         export_model=lambda model: model.encoder,
@@ -107,7 +115,7 @@ def t5_decoder():
     ours, others = adapters()["decoder"], adapters()["encoder"]
     return Case(
         name="t5_decoder",
-        about="T5's decoder with lm_head; encoder_hidden_states is an input.",
+        about="T5's decoder with lm_head, tied to the embedding; encoder_hidden_states is an input.",
         build=build_t5,
         inputs=decoder_inputs(),
         outputs=["logits"],
@@ -116,7 +124,7 @@ def t5_decoder():
             "encoder_attention_mask": {0: "batch", 1: "source"},
             "encoder_hidden_states": {0: "batch", 1: "source"},
         },
-        exports=[Export(opset=17), Export("base_dynamo.onnx", kind="dynamo", opset=18)],
+        exports=[Export(opset=17), Export("base_dynamo.onnx", kind="dynamo", opset=18, build=eager, note="attention written out")],
         adapters=[*ours, both(), refused(others[0])],
         export_forward=decode_with,
         forward=decode,
