@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { adapterEntry, infer, request, tryInfer } from './client.js';
@@ -124,6 +124,26 @@ describe('adapters come and go while the server runs', () => {
       assert.equal((await adapterEntry(server.url, name))?.error, null);
     });
   }
+
+  test('a folder that is copied slowly is served once it is whole', async () => {
+    const name = 'copied';
+    mkdirSync(join(workspace.adapters, name));
+    for (const [file, half] of [
+      [CONFIG, 300],
+      [WEIGHTS, weights.length / 2],
+    ] as const) {
+      const bytes = readFileSync(join(DEMO_ADAPTERS, ONE, file));
+      writeFileSync(join(workspace.adapters, name, file), bytes.subarray(0, half));
+      await until(`half of ${file} is refused`, async () => {
+        const found = await adapterEntry(server.url, name);
+        return found?.state === 'failed' || undefined;
+      });
+      assert.equal((await ask(name, ONE)).status, 422);
+      writeFileSync(join(workspace.adapters, name, file), bytes);
+    }
+    await untilServes(name, ONE);
+    assert.equal((await adapterEntry(server.url, name))?.error, null);
+  });
 
   test('a broken replacement is reported, and what was served is served on', async () => {
     const name = 'survivor';
