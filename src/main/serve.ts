@@ -53,6 +53,8 @@ Examples:
     });
 }
 
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
 /** A server under construction: what was opened so far, to be closed in reverse order. */
 class Opened {
   private readonly closers: (() => Promise<void>)[] = [];
@@ -95,6 +97,13 @@ async function serve(config: Config): Promise<void> {
     },
   );
   log.info({ model: location.id, port: server.address.port }, `opening the base model '${location.id}'`);
+
+  // As the first process of a container, Node would ignore signals that nothing listens to.
+  const stopEarly = (signal: NodeJS.Signals): void => {
+    log.info({ signal }, 'stopped before the base model was open');
+    process.exit(0);
+  };
+  for (const signal of SIGNALS) process.once(signal, stopEarly);
 
   const executor = await OnnxExecutor.start({
     modelPath: config.model,
@@ -139,6 +148,7 @@ async function serve(config: Config): Promise<void> {
     apiKeys: config.apiKey,
     maxBodyBytes: config.maxBodyBytes,
   });
+  for (const signal of SIGNALS) process.removeListener(signal, stopEarly);
   drainOnSignal(config, server, engine, opened, log);
   const shown = config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host;
   log.info(
@@ -276,7 +286,7 @@ function drainOnSignal(
     log.info({}, 'drained');
     process.exit(0);
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  for (const signal of SIGNALS) {
     process.on(signal, () => {
       drain(signal).catch(failWith);
     });
