@@ -8,7 +8,7 @@ import { encodeModel } from '#dist/onnx/model.js';
 import type { OnnxModel } from '#dist/onnx/model.js';
 import { findModules } from '#dist/onnx/modules.js';
 import { LANES_INPUT, blocksInput, compilePlan, operandInput } from '#dist/onnx/plan.js';
-import type { OperandKind, ShapedSite } from '#dist/onnx/plan.js';
+import type { LaneForm, OperandKind, ShapedSite } from '#dist/onnx/plan.js';
 import type { ModuleOperands } from '#dist/types.js';
 import { denseRotation } from '../reference/linear-site.js';
 import type { ModelProto } from '../support/tiny-models.js';
@@ -123,7 +123,15 @@ export async function runPlan(
   lanes: readonly ModuleOperands[],
   e: number,
   inputs: Readonly<Record<string, ort.Tensor>>,
+  form: LaneForm = 'many',
 ): Promise<ort.InferenceSession.OnnxValueMapType> {
-  const plan = compilePlan(model, sites, new Map([[module, kindsOf(lanes)]]));
-  return runModel(plan, { ...inputs, ...laneFeeds(module, base, lanes, e) });
+  const plan = compilePlan(model, sites, new Map([[module, kindsOf(lanes)]]), form);
+  const feeds = laneFeeds(module, base, lanes, e);
+  if (form === 'one') {
+    for (const kind of ['rotation', 'outputRotation'] as const) {
+      const { data, dims } = feeds[operandInput(kind, module)] as ort.Tensor;
+      feeds[operandInput(kind, module)] = new ort.Tensor('float32', data as Float32Array, dims.slice(1));
+    }
+  }
+  return runModel(plan, { ...inputs, ...feeds });
 }

@@ -43,6 +43,11 @@ export function floatAttributeOf(name: string, value: number): AttributeProto {
   return create(AttributeProtoSchema, { name, f: value, type: AttributeType.FLOAT });
 }
 
+export function stringAttributeOf(name: string, value: string): AttributeProto {
+  const s = new TextEncoder().encode(value);
+  return create(AttributeProtoSchema, { name, s, type: AttributeType.STRING });
+}
+
 export interface ModelParts {
   readonly inputs: readonly ValueInfoProto[];
   readonly outputs: readonly ValueInfoProto[];

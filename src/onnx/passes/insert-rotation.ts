@@ -3,7 +3,7 @@
  *
  * Requires: the site's node is one of `PRODUCT_OPERATORS`. Ensures: the edit's input is x R; the node's weight and
  * other readers of x are untouched. Sites that read the same x share its blocked transposition.
- * Rules: 1. the features are x's last axis. 2. Gemm with transA = 1: x is transposed first and transA becomes 0.
+ * Rules: 1. the features are x's last axis. 2. Gemm or FusedGemm with transA = 1: x is transposed first and transA becomes 0.
  * 3. float16: x is rotated in float32 and rounded again.
  */
 import { intAttribute, intsAttribute, makeNode } from '../graph.js';
@@ -27,7 +27,7 @@ export function insertRotation(edit: SiteEdit): void {
 /** Puts the features last in the edit's input. */
 export function rowMajorInput(edit: SiteEdit): void {
   const { node, plan, before } = edit;
-  const isTransposed = node.opType === 'Gemm' && intAttribute(node, 'transA', 0) === 1;
+  const isTransposed = /Gemm$/.test(node.opType) && intAttribute(node, 'transA', 0) === 1;
   if (!isTransposed) return;
   const name = `papillon:row-major:${edit.input}`;
   if (plan.first(name)) {
