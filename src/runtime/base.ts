@@ -12,6 +12,7 @@ import type { GraphModule } from '../onnx/modules.js';
 import { locateSites } from '../onnx/locate.js';
 import { copyModel } from '../onnx/model.js';
 import { exposeValues } from '../onnx/passes/expose-values.js';
+import { protectConstants } from '../onnx/passes/protect-constants.js';
 import type { ShapedSite } from '../onnx/plan.js';
 import { PapillonError } from '../errors.js';
 import type { BaseModule, ModelDescription, TensorSpec } from '../types.js';
@@ -20,7 +21,7 @@ import type { ModelLocation } from './model-folder.js';
 import { computesTheSame, probe } from './probe.js';
 import type { ProbeResult } from './probe.js';
 import { datatypeOf, openCompiled, writeOptimised } from './session.js';
-import type { Optimisation, Session, SessionSettings } from './session.js';
+import type { ModelSource, Optimisation, Session, SessionSettings } from './session.js';
 
 const GRAPH_FILE = 'base.onnx';
 const MANIFEST_FILE = 'manifest.json';
@@ -84,7 +85,7 @@ interface Optimised {
 }
 
 async function tryOptimisation(
-  source: string,
+  source: ModelSource,
   target: string,
   settings: SessionSettings,
   modules: readonly GraphModule[],
@@ -109,21 +110,25 @@ async function tryOptimisation(
 }
 
 /**
- * Optimises, in ways ever more cautious: with fewer fusions where the usual ones lost sites, and without prepacking
- * where the saved form computes something else (seen with weights of 4 bits in QDQ form).
+ * Optimises, in ways ever more cautious: with fewer fusions and nothing folded where the usual ones lost sites, and
+ * without prepacking where the saved form computes something else (seen with weights of 4 bits in QDQ form).
  */
 async function optimise(
-  source: string,
+  exported: OnnxModel,
+  file: string,
   target: string,
   settings: SessionSettings,
   modules: readonly GraphModule[],
 ): Promise<Optimised> {
+  let source: ModelSource = file;
   const attempt = (optimisation: Optimisation): Promise<Optimised> =>
     tryOptimisation(source, target, settings, modules, optimisation);
   try {
     let fewerFusions = false;
     let result = await attempt({ fewerFusions, prepack: true });
     if (result.located.lost.length > 0) {
+      const edited = copyModel(exported);
+      if (protectConstants(edited, modules)) source = { graph: encodeModel(edited), folder: exported.folder };
       fewerFusions = true;
       result = await attempt({ fewerFusions, prepack: true });
     }
@@ -137,7 +142,7 @@ async function optimise(
     if (error instanceof PapillonError) throw error;
     const reason =
       error instanceof Error
-        ? withoutPaths(error.message, [dirname(source), dirname(target)])
+        ? withoutPaths(error.message, [dirname(file), dirname(target)])
         : 'unknown reason';
     throw new PapillonError('BASE_UNREADABLE', `ONNX Runtime cannot load the model: ${reason}`, {
       cause: error,
@@ -205,8 +210,10 @@ async function compile(
   staged: string,
   settings: SessionSettings,
 ): Promise<Manifest> {
-  const modules = findModules(openModel(location.file));
-  const { model, located } = await optimise(location.file, join(staged, GRAPH_FILE), settings, modules);
+  const exported = openModel(location.file);
+  const modules = findModules(exported);
+  const target = join(staged, GRAPH_FILE);
+  const { model, located } = await optimise(exported, location.file, target, settings, modules);
   const values = [...new Set(located.sites.flatMap((site) => [site.input, site.value]))];
   const { inputs, outputs, result, error } = await probeBase(model, staged, settings, values);
   const sites = located.sites.map((site): ShapedSite => {

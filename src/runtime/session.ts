@@ -99,6 +99,9 @@ const OTHER_FUSIONS = [
   'DynamicQuantizeMatMulFusion',
 ];
 
+/** A model to optimise: a file, or an edited graph whose weights are files in a folder. */
+export type ModelSource = string | { readonly graph: Uint8Array; readonly folder: string };
+
 /** How a model is optimised. */
 export interface Optimisation {
   /** Leave out more fusions than usual. */
@@ -112,13 +115,13 @@ export interface Optimisation {
  * Returns the session that it was made from: the caller releases it.
  */
 export async function writeOptimised(
-  source: string,
+  source: ModelSource,
   target: string,
   settings: SessionSettings,
   { fewerFusions, prepack }: Optimisation,
 ): Promise<Session> {
   const disabled = fewerFusions ? [...SITE_SWALLOWING_FUSIONS, ...OTHER_FUSIONS] : SITE_SWALLOWING_FUSIONS;
-  return ort.InferenceSession.create(source, {
+  const options = {
     ...providerOptions(settings),
     graphOptimizationLevel: 'all',
     optimizedModelFilePath: target,
@@ -127,10 +130,14 @@ export async function writeOptimised(
         optimized_model_external_initializers_file_name: `${basename(target)}.data`,
         optimized_model_external_initializers_min_size_in_bytes: '128',
         save_external_prepacked_constant_initializers: prepack ? '1' : '0',
+        ...(typeof source !== 'string' && { model_external_initializers_file_folder_path: source.folder }),
       },
       optimization: { disable_specified_optimizers: disabled.join(';') },
     },
-  });
+  } satisfies ort.InferenceSession.SessionOptions;
+  return typeof source === 'string'
+    ? ort.InferenceSession.create(source, options)
+    : ort.InferenceSession.create(source.graph, options);
 }
 
 /** Opens a graph that is already optimised: as it is, its weights mapped from the file beside it. */
