@@ -1,4 +1,4 @@
-/** Opens an adapter's two files, refusing what leads out of the adapters directory. Blocks: loader's thread only. */
+/** Opens an adapter's files, refusing what leads out of the adapters directory. Blocks: loader's thread only. */
 import { closeSync, constants, existsSync, fstatSync, openSync, readFileSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { PapillonError, type ErrorCode } from '../errors.js';
@@ -7,18 +7,22 @@ import { openSafetensors, readData, type SafetensorsFile } from './safetensors.j
 export const CONFIG_FILE = 'adapter_config.json';
 export const WEIGHTS_FILE = 'adapter_model.safetensors';
 export const PICKLE_FILE = 'adapter_model.bin';
+/** Optional: the configuration of the model that the adapter was trained in, for the labels of its head. */
+export const MODEL_CONFIG_FILE = 'config.json';
 
 const MAX_CONFIG_BYTES = 1024 * 1024;
 
 export interface AdapterFiles {
   readonly config: Uint8Array;
+  /** Of `MODEL_CONFIG_FILE`, null where there is none. */
+  readonly modelConfig: Uint8Array | null;
   readonly weights: SafetensorsFile;
   /** Reads all tensors' bytes; call at most once, before the callback returns. */
   readData(): Uint8Array;
 }
 
 /**
- * Opens `folder` (relative to `root`), checks the weights' header, and passes both files to `use`; closes them
+ * Opens `folder` (relative to `root`), checks the weights' header, and passes all files to `use`; closes them
  * afterwards.
  *
  * @throws PapillonError ADAPTER_CONFIG_MISSING, ADAPTER_CONFIG_INVALID, ADAPTER_WEIGHTS_MISSING,
@@ -31,7 +35,11 @@ export function withAdapterFiles<T>(
   use: (files: AdapterFiles) => T,
 ): T {
   const base = path.join(root, folder);
-  const config = readConfig(root, base);
+  const config = readConfig(root, path.join(base, CONFIG_FILE), 'ADAPTER_CONFIG_MISSING');
+  const modelConfigFile = path.join(base, MODEL_CONFIG_FILE);
+  const modelConfig = existsSync(modelConfigFile)
+    ? readConfig(root, modelConfigFile, 'ADAPTER_CONFIG_INVALID')
+    : null;
   if (!existsSync(path.join(base, WEIGHTS_FILE)) && existsSync(path.join(base, PICKLE_FILE))) {
     throw new PapillonError('ADAPTER_PICKLE_REFUSED', PICKLE_MESSAGE);
   }
@@ -44,7 +52,7 @@ export function withAdapterFiles<T>(
       );
     }
     const weights = openSafetensors(fd, bytes);
-    return use({ config, weights, readData: () => readData(fd, weights) });
+    return use({ config, modelConfig, weights, readData: () => readData(fd, weights) });
   } finally {
     closeSync(fd);
   }
@@ -54,13 +62,13 @@ export const PICKLE_MESSAGE =
   `The adapter has only ${PICKLE_FILE}, a pickle that could run code and is never read. ` +
   'Save it again with safe_serialization=True.';
 
-function readConfig(root: string, base: string): Uint8Array {
-  const { fd, bytes } = openInside(root, path.join(base, CONFIG_FILE), 'ADAPTER_CONFIG_MISSING');
+function readConfig(root: string, file: string, missing: ErrorCode): Uint8Array {
+  const { fd, bytes } = openInside(root, file, missing);
   try {
     if (bytes > MAX_CONFIG_BYTES) {
       throw new PapillonError(
         'ADAPTER_CONFIG_INVALID',
-        `${CONFIG_FILE} is larger than ${MAX_CONFIG_BYTES} bytes.`,
+        `${path.basename(file)} is larger than ${MAX_CONFIG_BYTES} bytes.`,
       );
     }
     return readFileSync(fd);

@@ -4,11 +4,13 @@
  */
 import { PapillonError } from '../errors.js';
 import { planBoft } from './boft.js';
+import { labelsOf } from './head-labels.js';
 import { matchModules } from './match-modules.js';
 import { planOft } from './oft.js';
 import type { PeftConfig } from './peft-config.js';
 import {
   expectShape,
+  shapeMismatch,
   type ModuleShape,
   type ModuleTensors,
   type RotationPlan,
@@ -30,6 +32,8 @@ export interface CheckpointPlan {
   readonly modules: readonly ModulePlan[];
   /** Of its rotations of inputs. */
   readonly stacking: Stacking;
+  /** Labels of its own head, null where the base's hold. */
+  readonly labels: readonly string[] | null;
   /** Most bytes that its operands can take, float32. */
   readonly bytes: number;
 }
@@ -39,11 +43,21 @@ const PARAMETER =
   /^(.+?)\.(boft_[RsP]|oft_R\.weight|oft_[rs]|oft_embedding_R\.weight|base_layer\.(?:weight|bias)|weight|bias)$/;
 /** Parameters that only a module rotated by PEFT has. */
 const ADAPTED = /^(boft_|oft_|base_layer\.)/;
+/** PEFT's task types that train a new head for the task's own labels. */
+const HEAD_TASKS = new Set(['SEQ_CLS', 'TOKEN_CLS']);
+
+/** What a checkpoint is planned for. */
+export interface PlanTarget {
+  /** The base's. */
+  readonly modules: readonly ModuleShape[];
+  /** PEFT module name → base module name, where the model folder says so. */
+  readonly nameMap?: ReadonlyMap<string, string>;
+  /** What the adapter's own config.json declares, null where it declares none. */
+  readonly labels: readonly string[] | null;
+}
 
 /**
  * @param entries the safetensors header.
- * @param modules the base's.
- * @param nameMap PEFT module name → base module name, where the model folder says so.
  * @throws PapillonError ADAPTER_EMPTY, ADAPTER_TENSOR_UNKNOWN, ADAPTER_TENSOR_MISSING, ADAPTER_SHAPE_MISMATCH,
  * ADAPTER_CONFIG_CONFLICT, ADAPTER_PART_UNSUPPORTED, ADAPTER_MODULE_UNKNOWN, ADAPTER_MODULE_AMBIGUOUS,
  * SAFETENSORS_DTYPE_UNSUPPORTED
@@ -51,8 +65,7 @@ const ADAPTED = /^(boft_|oft_|base_layer\.)/;
 export function planCheckpoint(
   config: PeftConfig,
   entries: ReadonlyMap<string, TensorEntry>,
-  modules: readonly ModuleShape[],
-  nameMap?: ReadonlyMap<string, string>,
+  target: PlanTarget,
 ): CheckpointPlan {
   const groups = groupByModule(entries);
   if (groups.length === 0) {
@@ -62,16 +75,17 @@ export function planCheckpoint(
     );
   }
   checkTargets(config, groups);
-  const byName = new Map(modules.map((module) => [module.name, module]));
+  const byName = new Map(target.modules.map((module) => [module.name, module]));
   const names = groups.map(({ name }) => name);
-  const matched = matchModules(names, [...byName.keys()], nameMap);
+  const matched = matchModules(names, [...byName.keys()], target.nameMap);
   const plans = groups.flatMap((group): ModulePlan[] => {
     const base = byName.get(matched.get(group.name) ?? '');
-    return base === undefined ? [] : [planModule(config, group, base)];
+    return base === undefined ? [] : [planModule(config, group, base, target.labels?.length ?? null)];
   });
   const bytes = plans.reduce((sum, plan) => sum + operandBytes(plan), 0);
   const stacking = plans.find(({ rotation }) => rotation?.side === 'input')?.rotation?.stacking ?? 'left';
-  return { kind: config.peft_type, modules: plans, stacking, bytes };
+  const labels = labelsOf(plans, target.labels, isHeadTask(config));
+  return { kind: config.peft_type, modules: plans, stacking, labels, bytes };
 }
 
 function groupByModule(entries: ReadonlyMap<string, TensorEntry>): ModuleTensors[] {
@@ -85,12 +99,6 @@ function groupByModule(entries: ReadonlyMap<string, TensorEntry>): ModuleTensors
     const match = PARAMETER.exec(path);
     if (match === null) throw unknownTensor(key, 'it is no parameter of a BOFT or OFT adapter');
     const [, module = '', parameter = ''] = match;
-    if (parameter === 'oft_embedding_R.weight') {
-      throw new PapillonError(
-        'ADAPTER_PART_UNSUPPORTED',
-        `Tensor "${key}" rotates an embedding; only linear modules can be rotated.`,
-      );
-    }
     const tensors = groups.get(module) ?? new Map<string, TensorEntry>();
     groups.set(module, tensors.set(parameter, entry));
   }
@@ -122,7 +130,12 @@ function checkTargets(config: PeftConfig, groups: readonly ModuleTensors[]): voi
   }
 }
 
-function planModule(config: PeftConfig, group: ModuleTensors, base: ModuleShape): ModulePlan {
+function planModule(
+  config: PeftConfig,
+  group: ModuleTensors,
+  base: ModuleShape,
+  labelCount: number | null,
+): ModulePlan {
   const { name, tensors } = group;
   const adapted = [...tensors.keys()].some((key) => ADAPTED.test(key));
   const own = adapted ? 'base_layer.' : '';
@@ -135,39 +148,91 @@ function planModule(config: PeftConfig, group: ModuleTensors, base: ModuleShape)
       );
     }
   }
-  if (base.kind === 'normalization') {
-    const refused = [...tensors].find(([key]) => key !== 'bias');
-    if (refused !== undefined) {
-      throw new PapillonError(
-        'ADAPTER_PART_UNSUPPORTED',
-        `Tensor "${refused[1].name}" changes a normalization, of which only the bias can be replaced.`,
-      );
-    }
-  }
+  checkParts(tensors, base);
   const bias = tensors.get(`${own}bias`) ?? null;
   const weight = tensors.get(`${own}weight`) ?? null;
-  if (weight !== null && base.kind === 'convolution') {
-    throw new PapillonError(
-      'ADAPTER_PART_UNSUPPORTED',
-      `Tensor "${weight.name}" replaces a convolution's weight; only linear modules' weights can be replaced.`,
-    );
-  }
-  if (bias !== null) expectShape(bias, [base.outFeatures]);
-  if (weight !== null) expectShape(weight, [base.outFeatures, base.inFeatures]);
+  // A rotated module keeps its width.
+  const isNewHead = !adapted && weight !== null && isHeadOfAnotherWidth(weight, base);
+  const outFeatures = isNewHead ? checkHead(weight, bias, base, config, labelCount) : base.outFeatures;
+  if (bias !== null) expectShape(bias, [outFeatures]);
+  if (weight !== null) expectShape(weight, [outFeatures, base.inFeatures]);
   if (!adapted) return { base, rotation: null, scale: null, bias, weight };
   const { rotation, scale } =
     config.peft_type === 'BOFT' ? planBoft(config, group, base) : planOft(config, group, base);
   return { base, rotation, scale, bias, weight };
 }
 
-function operandBytes({ base, rotation, scale, bias, weight }: ModulePlan): number {
-  const vectors = (scale === null ? 0 : 1) + (bias === null ? 0 : 1);
-  return (
-    4 *
-    ((rotation === null ? 0 : base.inFeatures * rotation.blockSize) +
-      vectors * base.outFeatures +
-      (weight === null ? 0 : base.inFeatures * base.outFeatures))
-  );
+/** What adapters can change of the kinds of modules, by the names of the parameters. */
+const CHANGEABLE: Readonly<
+  Record<ModuleShape['kind'], { readonly parameters: RegExp; readonly what: string }>
+> = {
+  linear: {
+    parameters: /^(?!oft_embedding_R)/,
+    what: 'a linear module, whose input or result is rotated otherwise',
+  },
+  convolution: {
+    parameters: /^(?!oft_embedding_R|(base_layer\.)?weight$)/,
+    what: 'a convolution, whose weight cannot be replaced',
+  },
+  normalization: { parameters: /^bias$/, what: 'a normalization, of which only the bias can be replaced' },
+  embedding: {
+    parameters: /^oft_embedding_R\.weight$/,
+    what:
+      'an embedding, whose rows can be rotated by OFT but not replaced: ' +
+      'if it was not trained itself, save the adapter with save_embedding_layers=False',
+  },
+};
+
+function checkParts(tensors: ReadonlyMap<string, TensorEntry>, base: ModuleShape): void {
+  const { parameters, what } = CHANGEABLE[base.kind];
+  const refused = [...tensors].find(([parameter]) => !parameters.test(parameter));
+  if (refused === undefined) return;
+  throw new PapillonError('ADAPTER_PART_UNSUPPORTED', `Tensor "${refused[1].name}" is of ${what}.`);
+}
+
+function isHeadTask(config: PeftConfig): boolean {
+  return HEAD_TASKS.has(config.task_type ?? '');
+}
+
+function isHeadOfAnotherWidth(weight: TensorEntry, base: ModuleShape): boolean {
+  return base.isHead === true && weight.shape.length === 2 && weight.shape[0] !== base.outFeatures;
+}
+
+/**
+ * A head of n' labels in place of the base's n. That it is meant, and not a file of another base, must be declared:
+ * by that many labels in the folder's config.json, or by a task that trains a head.
+ *
+ * @returns n'
+ */
+function checkHead(
+  weight: TensorEntry,
+  bias: TensorEntry | null,
+  base: ModuleShape,
+  config: PeftConfig,
+  labelCount: number | null,
+): number {
+  const rows = weight.shape[0] ?? 0;
+  const isDeclared = labelCount === null ? isHeadTask(config) : labelCount === rows;
+  if (!isDeclared || rows === 0) {
+    throw shapeMismatch(
+      weight,
+      `the base's module has ${base.outFeatures} outputs. A head of another width is served where the adapter ` +
+        "brings its model's config.json with id2label of that size, or has a task_type of classification",
+    );
+  }
+  if (bias === null && base.hasBias === true) {
+    throw new PapillonError(
+      'ADAPTER_TENSOR_MISSING',
+      `Tensor "${weight.name}" makes a head of ${rows} outputs, but the adapter has no bias of that size for it.`,
+    );
+  }
+  return rows;
+}
+
+function operandBytes({ rotation, scale, bias, weight }: ModulePlan): number {
+  const tensors = [scale, bias, weight].map((entry) => entry?.shape.reduce((size, n) => size * n, 1) ?? 0);
+  const blocks = rotation === null ? 0 : rotation.width * rotation.blockSize;
+  return 4 * tensors.reduce((sum, size) => sum + size, blocks);
 }
 
 function unknownTensor(key: string, why: string): PapillonError {

@@ -21,9 +21,11 @@ interface Part {
  * module, going through the parts with R = I, O = I, s = 1 at first:
  * 1. R becomes R_p · R for `left` parts (BOFT), R · R_p for `right` ones (OFT): what PEFT's forward computes. So
  *    `a` with `b` gives x R_b R_a of two BOFT adapters, and x R_a R_b of two of today's OFT.
+ *    (Its merge multiplies several OFT the other way round; the forward pass counts here.)
  * 2. O becomes O · O_p, s becomes s ⊙ s_p.
  * 3. A bias or weight is taken from the only part that brings one (or from several that bring equal ones).
- * Products are summed in float64. PEFT defines no order between an output rotation of one adapter and a scale of
+ * Products are summed in float64, each part with its own butterfly permutations (PEFT keeps those of the adapter that
+ * was loaded last). PEFT defines no order between an output rotation of one adapter and a scale of
  * another, nor what it means to rotate a module that another adapter replaces: both are refused.
  *
  * @param maxBytes most bytes that the products may need: blocks of e₁ and e₂ make blocks of their least common

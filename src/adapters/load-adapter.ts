@@ -3,9 +3,10 @@ import { createHash } from 'node:crypto';
 import { PapillonError } from '../errors.js';
 import { orthogonalityResidual } from '../math/index.js';
 import type { ModuleOperands, Rotation } from '../types.js';
-import { withAdapterFiles, type AdapterFiles } from './adapter-files.js';
+import { CONFIG_FILE, MODEL_CONFIG_FILE, withAdapterFiles, type AdapterFiles } from './adapter-files.js';
 import { planCheckpoint, type CheckpointPlan, type ModulePlan } from './checkpoint-plan.js';
 import { computeBlocks } from './compute-rotation.js';
+import { parseLabels } from './head-labels.js';
 import { parsePeftConfig } from './peft-config.js';
 import type { ModuleShape, RotationPlan, Stacking } from './rotation-plan.js';
 import { decodeTensor } from './safetensors.js';
@@ -29,10 +30,12 @@ export interface AdapterSummary {
   readonly kind: string;
   /** Base modules it changes. */
   readonly moduleNames: readonly string[];
+  /** Of its own head, by class; null where the base's hold. */
+  readonly labels: readonly string[] | null;
 }
 
 export interface LoadedAdapter extends AdapterSummary {
-  /** First 12 hex digits of the SHA-256 over both files. */
+  /** First 12 hex digits of the SHA-256 over its files. */
   readonly digest: string;
   readonly operands: readonly ModuleOperands[];
   /** Bytes of all operand arrays. */
@@ -67,11 +70,17 @@ export function loadAdapter(context: LoadContext, folder: string, strength = 1):
     return {
       kind: plan.kind,
       moduleNames: plan.modules.map(({ base }) => base.name),
-      digest: digestOf(files.config, files.weights.head, data),
+      digest: digestOf(
+        files.config,
+        files.weights.head,
+        data,
+        ...(files.modelConfig ? [files.modelConfig] : []),
+      ),
       operands,
       bytes: operands.reduce((sum, module) => sum + bytesOf(module), 0),
       residual,
       stacking: plan.stacking,
+      labels: strength === 0 ? null : plan.labels,
     };
   });
 }
@@ -80,7 +89,7 @@ export function loadAdapter(context: LoadContext, folder: string, strength = 1):
 export function inspectAdapter(context: LoadContext, folder: string): AdapterSummary {
   return withAdapterFiles(context.root, folder, context.maxFileBytes, (files) => {
     const plan = planFiles(context, files);
-    return { kind: plan.kind, moduleNames: plan.modules.map(({ base }) => base.name) };
+    return { kind: plan.kind, moduleNames: plan.modules.map(({ base }) => base.name), labels: plan.labels };
   });
 }
 
@@ -103,14 +112,10 @@ function arraysOf({ rotation, outputRotation, scale, bias, weight }: ModuleOpera
 }
 
 function planFiles(context: LoadContext, files: AdapterFiles): CheckpointPlan {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(files.config);
-  } catch (cause) {
-    throw new PapillonError('ADAPTER_CONFIG_INVALID', 'adapter_config.json is not UTF-8.', { cause });
-  }
-  const config = parsePeftConfig(text);
-  const plan = planCheckpoint(config, files.weights.entries, context.modules, context.nameMap);
+  const config = parsePeftConfig(textOf(files.config, CONFIG_FILE));
+  const labels =
+    files.modelConfig === null ? null : parseLabels(textOf(files.modelConfig, MODEL_CONFIG_FILE));
+  const plan = planCheckpoint(config, files.weights.entries, { ...context, labels });
   if (plan.bytes > context.maxOperandBytes) {
     throw new PapillonError(
       'ADAPTER_TOO_LARGE',
@@ -118,6 +123,14 @@ function planFiles(context: LoadContext, files: AdapterFiles): CheckpointPlan {
     );
   }
   return plan;
+}
+
+function textOf(bytes: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new PapillonError('ADAPTER_CONFIG_INVALID', `${file} is not UTF-8.`, { cause });
+  }
 }
 
 function buildOperands(
@@ -164,7 +177,7 @@ function read(data: Uint8Array, entry: TensorEntry | null): Float32Array | undef
   throw new PapillonError('ADAPTER_NOT_FINITE', `Tensor "${entry.name}" has values beyond float32.`);
 }
 
-/** Each part is preceded by its length, so that no two pairs of files read alike. */
+/** Each part is preceded by its length, so that no two sets of files read alike. */
 function digestOf(...parts: readonly Uint8Array[]): string {
   const hash = createHash('sha256');
   for (const part of parts) {

@@ -9,6 +9,7 @@ const common = {
   fan_in_fan_out: z.boolean().nullish(),
   modules_to_save: z.array(z.string()).nullish(),
   peft_version: z.string().nullish(),
+  task_type: z.string().nullish(),
   target_modules: z.union([z.string(), z.array(z.string())]).nullish(),
 };
 

@@ -4,8 +4,10 @@ import type { BaseModule } from '../types.js';
 import { assertFloat } from './safetensors.js';
 import type { TensorEntry } from './safetensors-header.js';
 
-/** What loading must know of a base module; its bias stays with the base. */
-export type ModuleShape = Pick<BaseModule, 'name' | 'kind' | 'inFeatures' | 'outFeatures' | 'isHead'>;
+/** What loading must know of a base module; its bias itself stays with the base. */
+export type ModuleShape = Pick<BaseModule, 'name' | 'kind' | 'inFeatures' | 'outFeatures' | 'isHead'> & {
+  readonly hasBias?: boolean;
+};
 
 /** Parameters of one module, by their name behind the module's. */
 export interface ModuleTensors {

@@ -29,17 +29,18 @@ function readNameMap(folder: string): ReadonlyMap<string, string> {
 export function loadContext(
   root: string,
   modelFolder: string,
-  modules: readonly Pick<BaseModule, 'name' | 'kind' | 'inFeatures' | 'outFeatures' | 'isHead'>[],
+  modules: readonly Pick<BaseModule, 'name' | 'kind' | 'inFeatures' | 'outFeatures' | 'isHead' | 'bias'>[],
   maxOperandBytes: number,
 ): LoadContext {
   return {
     root,
-    modules: modules.map(({ name, kind, inFeatures, outFeatures, isHead }) => ({
+    modules: modules.map(({ name, kind, inFeatures, outFeatures, isHead, bias }) => ({
       name,
       kind,
       inFeatures,
       outFeatures,
       isHead: isHead === true,
+      hasBias: bias !== null,
     })),
     nameMap: readNameMap(modelFolder),
     maxOperandBytes,

@@ -230,6 +230,7 @@ test('inspecting checks shapes without reading values', (t) => {
   assert.deepEqual(inspectAdapter(loadContext(root), 'nan'), {
     kind: 'BOFT',
     moduleNames: ['encoder.query'],
+    labels: null,
   });
   assert.throws(() => inspectAdapter(loadContext(root), 'bad'), refusal('ADAPTER_SHAPE_MISMATCH'));
 });
