@@ -126,7 +126,10 @@ async function optimise(
   try {
     let fewerFusions = false;
     let result = await attempt({ fewerFusions, prepack: true });
-    if (result.located.lost.length > 0) {
+    const layers = new Set(
+      modules.filter(({ weight, kind }) => weight && kind !== 'embedding').map(({ name }) => name),
+    );
+    if (result.located.lost.some((name) => layers.has(name))) {
       const edited = copyModel(exported);
       if (protectConstants(edited, modules)) source = { graph: encodeModel(edited), folder: exported.folder };
       fewerFusions = true;
