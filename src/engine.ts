@@ -18,7 +18,6 @@ import {
   outputsMissing,
   requireService,
   tooManyRows,
-  unknownModel,
   withRetryAfter,
 } from './engine/outcomes.js';
 import type { PapillonError } from './errors.js';
@@ -119,7 +118,7 @@ export class Engine implements ServingEngine {
   }
 
   /**
-   * Rejects with the request's fault (see `checkInputs`, TOO_MANY_ROWS), UNKNOWN_MODEL or the adapter's own
+   * Rejects with the request's fault (see `checkInputs`, TOO_MANY_ROWS, `AdapterSource.lease`), the adapter's own
    * error, QUEUE_FULL, DEADLINE_EXCEEDED (only before it runs), CLIENT_CLOSED, NOT_READY, SHUTTING_DOWN,
    * ENGINE_RESTARTED (the worker was lost while it ran) or INFERENCE_FAILED.
    */
@@ -129,8 +128,7 @@ export class Engine implements ServingEngine {
       admitted = this.#admit(request);
     } catch (error) {
       const refusal = asPapillonError(error, 'INTERNAL');
-      const id = request.adapterId;
-      this.#accounts.refused(id, id === null || this.adapters.info(id) !== undefined, refusal.code);
+      this.#accounts.refused(this.#knownIdOf(request), refusal.code);
       throw refusal;
     }
     const { signal } = request;
@@ -148,10 +146,7 @@ export class Engine implements ServingEngine {
 
   statistics(id?: string): readonly ModelStatistics[] {
     if (id === undefined) return this.#accounts.all();
-    if (id !== this.model.id && this.adapters.info(id) === undefined) {
-      throw unknownModel(id);
-    }
-    return [this.#accounts.one(id)];
+    return [this.#accounts.one(id === this.model.id ? id : this.adapters.resolve(id).id)];
   }
 
   drain(): Promise<void> {
@@ -175,10 +170,13 @@ export class Engine implements ServingEngine {
     const deadlineAtMs = request.deadlineMs ?? nowMs + this.#tuning.defaultTimeoutMs;
     if (deadlineAtMs <= nowMs) throw deadlineExceeded();
     this.#scheduler.requireRoom();
+    const { adapterId, strength } = request;
     return new ActiveRequest({
       id: (this.#requests += 1),
-      adapterId: request.adapterId,
-      lease: request.adapterId === null ? null : this.adapters.lease(request.adapterId),
+      lease:
+        adapterId === null
+          ? null
+          : this.adapters.lease(adapterId, strength === undefined ? {} : { strength }),
       inputs: request.inputs,
       shape,
       admittedAtMs: nowMs,
@@ -186,6 +184,16 @@ export class Engine implements ServingEngine {
       limits: this.#tuning,
       nextOrder: () => (this.#order += 1),
     });
+  }
+
+  /** The adapter that a refused request was for, null for the base, undefined for a made-up name. */
+  #knownIdOf({ adapterId }: InferenceRequest): string | null | undefined {
+    if (adapterId === null) return null;
+    try {
+      return this.adapters.resolve(adapterId).id;
+    } catch {
+      return undefined;
+    }
   }
 
   #enqueue(request: ActiveRequest, chunks: readonly Chunk[]): void {

@@ -125,7 +125,7 @@ export interface ModuleOperands {
 
 /** One immutable version of an adapter, ready to be applied. */
 export interface AdapterOperands {
-  /** `id@digest`. */
+  /** As `AdapterLease.key`. */
   readonly key: string;
   readonly modules: readonly ModuleOperands[];
   /** Bytes of all operand arrays together. */
@@ -210,7 +210,10 @@ export type AdapterState = 'available' | 'loading' | 'ready' | 'failed' | 'unloa
 /** What `GET /v1/adapters` tells of one adapter. */
 export interface AdapterInfo {
   readonly id: string;
-  /** Digest of the version that new requests get; null until its files were read once. */
+  /**
+   * What new requests get: the files' digest, followed by `*strength` where that is not 1. Null until the files were
+   * read once.
+   */
   readonly version: string | null;
   readonly state: AdapterState;
   /** Where it is now: only known (`catalogue`) or its operands resident (`host`). */
@@ -219,12 +222,17 @@ export interface AdapterInfo {
   readonly kind: string | null;
   readonly mode: AdapterMode;
   readonly pinned: boolean;
+  /** What requests get that ask for none: 1 is the checkpoint, 0 the rotations and scales of the base. */
+  readonly strength: number;
+  /** Labels of its own head by class; null where it brings none, or until read. */
+  readonly labels: readonly string[] | null;
   /** Base modules it adapts; empty until read. */
   readonly modules: readonly string[];
   /** Bytes of its operands; null until read. */
   readonly bytes: number | null;
   /** max ‖RᵀR − I‖ over its modules (largest absolute element); null until read. */
   readonly orthogonalityResidual: number | null;
+  /** Also as a part of compositions. */
   readonly requests: number;
   /** Milliseconds since 1970, null if never used. */
   readonly lastUsedAt: number | null;
@@ -235,12 +243,16 @@ export interface AdapterInfo {
 
 /** Keeps one version of an adapter alive from admission to the last byte of the answer. */
 export interface AdapterLease {
+  /** Names without strengths: `a`, of a composition `a+b`. */
   readonly id: string;
   /** Operands are resident: `key` and `version` are valid and a batch may use them now. */
   readonly ready: boolean;
-  /** `id@digest`. Only once ready has been true. */
+  /** `a@digest`, `a@digest*strength+b@digest`. Only once ready has been true. */
   readonly key: string;
+  /** The same without names: `digest`, `digest*strength+digest`. */
   readonly version: string;
+  /** Labels of the version's own head, null where it has none. */
+  readonly labels: readonly string[] | null;
   /**
    * Resolves when `ready` is true (loads the operands if need be, also again after an executor reset).
    * Rejects with the adapter's own error.
@@ -250,26 +262,56 @@ export interface AdapterLease {
   release(): void;
 }
 
-/** The registry as the engine sees it. Methods throw `PapillonError`s. */
+/** How a request wants what it names. */
+export interface AdapterOptions {
+  /** Of every part; absent: the one named with the part, else the adapter's own default. */
+  readonly strength?: number;
+}
+
+/** What a request means by the adapter or composition that it names. */
+export interface AdapterTarget {
+  /** Names without strengths. */
+  readonly id: string;
+  /** As `AdapterLease.version`; null until all files were read once. */
+  readonly version: string | null;
+  readonly state: AdapterState;
+  readonly labels: readonly string[] | null;
+}
+
+/** What the administration may change of an adapter. */
+export interface AdapterChange {
+  readonly pinned?: boolean;
+  readonly mode?: AdapterMode;
+  readonly strength?: number;
+}
+
+/**
+ * The registry as the engine sees it. A *selection* is what a request may name: an adapter `a`, one at a strength
+ * `a*0.5`, or a composition `a+b*0.5` of several, active together as in PEFT. Methods throw `PapillonError`s.
+ */
 export interface AdapterSource {
-  /** Throws UNKNOWN_MODEL for an unknown or unloaded id. Begins to load at once. */
-  lease(id: string): AdapterLease;
+  /**
+   * Begins to load at once. Throws UNKNOWN_MODEL naming the part that is unknown or unloaded, INVALID_REQUEST for what
+   * is no selection, VALUE_OUT_OF_RANGE for a strength.
+   */
+  lease(selection: string, options?: AdapterOptions): AdapterLease;
+  /** Tells of a selection and begins nothing. An unloaded adapter is told of; else throws as `lease`. */
+  resolve(selection: string, options?: AdapterOptions): AdapterTarget;
   list(): readonly AdapterInfo[];
   info(id: string): AdapterInfo | undefined;
   /** Reads the adapter's folder again and makes the version found there current and resident. */
   load(id: string, options?: { readonly source?: string }): Promise<AdapterInfo>;
   /** Takes it out of service; requests under way finish on their version. */
   unload(id: string): Promise<void>;
-  configure(
-    id: string,
-    change: { readonly pinned?: boolean; readonly mode?: AdapterMode },
-  ): Promise<AdapterInfo>;
+  configure(id: string, change: AdapterChange): Promise<AdapterInfo>;
 }
 
 /** One request, protocol-independent. */
 export interface InferenceRequest {
-  /** null: the base. */
+  /** A selection (see `AdapterSource`); null: the base. */
   readonly adapterId: string | null;
+  /** Of the adapter, see `AdapterOptions`. */
+  readonly strength?: number;
   readonly inputs: TensorMap;
   /** Absolute time (clock's milliseconds) after which the answer is worthless. */
   readonly deadlineMs?: number;
@@ -281,6 +323,8 @@ export interface InferenceResult {
   readonly outputs: TensorMap;
   /** The adapter's version served, or null for the base. */
   readonly version: string | null;
+  /** Labels of the adapter's own head, null where the base's are meant. */
+  readonly labels: readonly string[] | null;
   readonly rows: number;
   readonly queueMs: number;
   readonly inferenceMs: number;

@@ -5,6 +5,8 @@ import { nearestNames } from './nearest-names.js';
 const MAX_NAME_CHARACTERS = 200;
 /** Commas separate names in headers; control characters end up in logs and headers. */
 const FORBIDDEN = /[,/\\\p{Cc}\p{Cs}]/u;
+/** What requests write between and behind names, see selection.ts. */
+const COMPOSING = /[+*]/;
 
 /** Why a name cannot be an adapter's, or null. */
 export function nameProblem(name: string, baseId: string): PapillonError | null {
@@ -13,11 +15,13 @@ export function nameProblem(name: string, baseId: string): PapillonError | null 
       ? `must have 1 to ${MAX_NAME_CHARACTERS} characters`
       : FORBIDDEN.test(name)
         ? 'must not contain commas, slashes or control characters'
-        : name === '.' || name === '..'
-          ? 'must be more than dots'
-          : name === baseId
-            ? 'must differ from the base model’s name'
-            : null;
+        : COMPOSING.test(name)
+          ? 'must not contain "+" or "*", which compose adapters in requests; rename its folder'
+          : name === '.' || name === '..'
+            ? 'must be more than dots'
+            : name === baseId
+              ? 'must differ from the base model’s name'
+              : null;
   if (why === null) return null;
   return new PapillonError('ADAPTER_NAME_INVALID', `The adapter name ${quote(name)} ${why}.`);
 }
@@ -29,6 +33,7 @@ export function unknownAdapter(id: string, known: Iterable<string>): PapillonErr
   return new PapillonError('UNKNOWN_MODEL', `No adapter is called ${quote(id)}.${hint}`);
 }
 
-function quote(name: string): string {
+/** Cut to the length that a name may have. */
+export function quote(name: string): string {
   return JSON.stringify(name.length > MAX_NAME_CHARACTERS ? `${name.slice(0, MAX_NAME_CHARACTERS)}…` : name);
 }

@@ -3,19 +3,15 @@ import type { PapillonError } from '../errors.js';
 import type { AdapterInfo, AdapterMode, AdapterState } from '../types.js';
 import type { CatalogueEntry } from './catalogue.js';
 import type { AdapterSummary } from './load-adapter.js';
+import { strengthSuffix } from './selection.js';
 
-/** One immutable version, as far as it is known outside the executor. */
+/** What one reading of an adapter's files told: the same at every strength but for bytes and residual. */
 export interface AdapterVersion extends AdapterSummary {
-  /** `id@digest`. */
-  readonly key: string;
   readonly digest: string;
-  readonly bytes: number;
+  readonly labels: readonly string[] | null;
+  /** Of its own operands at the adapter's strength; null where it was only loaded otherwise. */
+  readonly bytes: number | null;
   readonly residual: number;
-}
-
-/** Whoever waits for a load is bound to its result before anything else can evict it. */
-export interface Waiting {
-  bind(version: AdapterVersion): void;
 }
 
 export class AdapterRecord {
@@ -25,22 +21,23 @@ export class AdapterRecord {
   folder: string;
   /** Of the files as last seen on disk. */
   fingerprint: string;
-  /** What new requests get; its operands may have been evicted. */
-  current: AdapterVersion | null = null;
   /** Of the files that `current` was read from. */
   servedFingerprint: string | null = null;
   /** Why these files are refused. */
   failure: { readonly fingerprint: string; readonly error: PapillonError } | null = null;
   /** What a look at the header told. */
   summary: AdapterSummary | null = null;
-  loading: Promise<AdapterVersion> | null = null;
-  readonly waiting = new Set<Waiting>();
+  /** Loads under way that it takes part in. */
+  loads = 0;
   pinned = false;
   mode: AdapterMode = 'auto';
+  strength = 1;
   unloaded = false;
   removed = false;
   requests = 0;
   lastUsedAt: number | null = null;
+  #current: AdapterVersion | null = null;
+  #changes = 0;
 
   constructor(entry: CatalogueEntry, addedAt: number) {
     this.id = entry.id;
@@ -48,6 +45,25 @@ export class AdapterRecord {
     this.addedAt = addedAt;
     this.fingerprint = entry.fingerprint;
     this.see(entry);
+  }
+
+  /** What new requests get; its operands may have been evicted. */
+  get current(): AdapterVersion | null {
+    return this.#current;
+  }
+
+  /** Moves whenever `current` becomes another version or none. */
+  get changes(): number {
+    return this.#changes;
+  }
+
+  /** `id@digest` of the current version, which everything made of it is known by. */
+  get currentKey(): string | null {
+    return this.#current === null ? null : this.keyOf(this.#current);
+  }
+
+  keyOf({ digest }: { readonly digest: string }): string {
+    return `${this.id}@${digest}`;
   }
 
   /** Takes over what a scan found. Returns whether the files have changed. */
@@ -63,19 +79,47 @@ export class AdapterRecord {
     return changed;
   }
 
-  info(resident: boolean): AdapterInfo {
-    const summary = this.current ?? this.summary;
+  /** Makes a version current that was read from files of this fingerprint and proven good. */
+  adopt(version: AdapterVersion, fingerprint: string): void {
+    const same = this.#current?.digest === version.digest ? this.#current : null;
+    if (same === null) this.#changes++;
+    this.#current = {
+      ...version,
+      // At strength 0 there is no head to name the classes of.
+      labels: version.labels ?? same?.labels ?? this.summary?.labels ?? null,
+      ...(version.bytes === null && same !== null && { bytes: same.bytes, residual: same.residual }),
+    };
+    // Newer files that are known to be broken stay so.
+    if (fingerprint === this.fingerprint || this.failure?.fingerprint !== this.fingerprint)
+      this.failure = null;
+    this.summary = null;
+    this.servedFingerprint = fingerprint;
+  }
+
+  /** New requests read the files again. */
+  forget(): void {
+    if (this.#current !== null) this.#changes++;
+    this.#current = null;
+    this.servedFingerprint = null;
+  }
+
+  /** `isResident`: at its own strength. */
+  info(isResident: boolean): AdapterInfo {
+    const current = this.#current;
+    const summary = current ?? this.summary;
     return {
       id: this.id,
-      version: this.current?.digest ?? null,
-      state: this.#state(resident),
-      tier: resident ? 'host' : 'catalogue',
+      version: current && `${current.digest}${strengthSuffix(this.strength)}`,
+      state: this.state(isResident),
+      tier: isResident ? 'host' : 'catalogue',
       kind: summary?.kind ?? null,
       mode: this.mode,
       pinned: this.pinned,
+      strength: this.strength,
+      labels: summary?.labels ?? null,
       modules: summary?.moduleNames ?? [],
-      bytes: this.current?.bytes ?? null,
-      orthogonalityResidual: this.current?.residual ?? null,
+      bytes: current?.bytes ?? null,
+      orthogonalityResidual: current?.residual ?? null,
       requests: this.requests,
       lastUsedAt: this.lastUsedAt,
       addedAt: this.addedAt,
@@ -83,10 +127,10 @@ export class AdapterRecord {
     };
   }
 
-  #state(resident: boolean): AdapterState {
+  state(isResident: boolean): AdapterState {
     if (this.unloaded) return 'unloaded';
-    if (resident) return 'ready';
-    if (this.loading !== null) return 'loading';
+    if (isResident) return 'ready';
+    if (this.loads > 0) return 'loading';
     return this.failure === null ? 'available' : 'failed';
   }
 }

@@ -5,7 +5,14 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { PapillonError } from '../errors.js';
-import { CONFIG_FILE, isInside, PICKLE_FILE, PICKLE_MESSAGE, WEIGHTS_FILE } from './adapter-files.js';
+import {
+  CONFIG_FILE,
+  isInside,
+  MODEL_CONFIG_FILE,
+  PICKLE_FILE,
+  PICKLE_MESSAGE,
+  WEIGHTS_FILE,
+} from './adapter-files.js';
 import { nameProblem } from './adapter-names.js';
 
 /** A directory on disk: another one may take over the path. */
@@ -101,14 +108,15 @@ export async function readEntry(
     );
     return { id, folder, directory: null, fingerprint: directory, problem };
   }
-  const [identity, config, weights] = await Promise.all([
+  const [identity, config, weights, modelConfig] = await Promise.all([
     fileStamp(directory),
     fileStamp(path.join(full, CONFIG_FILE)),
     fileStamp(path.join(full, WEIGHTS_FILE)),
+    fileStamp(path.join(full, MODEL_CONFIG_FILE)),
   ]);
   const pickle = weights === null ? await fileStamp(path.join(full, PICKLE_FILE)) : null;
   if (config === null && weights === null && pickle === null) return null;
-  const fingerprint = [directory, config, weights, pickle].join('|');
+  const fingerprint = [directory, config, weights, pickle, modelConfig].join('|');
   const problem = nameProblem(id, baseId) ?? missingFile(config, weights, pickle);
   // Of the folder itself only the inode counts: its times move with every other file in it.
   const watched = { path: directory, identity: `${directory}#${identity?.split(':')[0]}` };

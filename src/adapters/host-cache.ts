@@ -7,6 +7,8 @@ import { LRUCache } from 'lru-cache';
 interface Slot {
   readonly key: string;
   readonly bytes: number;
+  /** Keys of the adapters' versions in it: one, or more of a composition. */
+  readonly madeOf: readonly string[];
   holds: number;
   pinned: boolean;
   /** Out of service: dropped when nobody holds it any more. */
@@ -33,6 +35,8 @@ export interface HostCacheOptions {
 export class HostCache {
   readonly #options: HostCacheOptions;
   readonly #slots = new Map<string, Slot>();
+  /** By what they are made of. */
+  readonly #uses = new Map<string, Set<Slot>>();
   readonly #idle: LRUCache<string, Slot>;
   #bytes = 0;
 
@@ -61,13 +65,27 @@ export class HostCache {
     return this.#slots.has(key);
   }
 
-  /** Notes operands that the executor has just taken, and holds them; a retired version is back in service. */
-  add(key: string, bytes: number): Hold {
+  /** Whether any resident version is made of this one. */
+  isUsed(part: string): boolean {
+    return this.#uses.has(part);
+  }
+
+  /**
+   * Notes operands that the executor has just taken, and holds them; a retired version is back in service.
+   *
+   * @param madeOf what `retireUses` and `isUsed` know it by.
+   */
+  add(key: string, bytes: number, madeOf: readonly string[] = []): Hold {
     let slot = this.#slots.get(key);
     if (slot === undefined) {
-      slot = { key, bytes, holds: 0, pinned: false, retired: false, resident: true };
+      slot = { key, bytes, madeOf, holds: 0, pinned: false, retired: false, resident: true };
       this.#slots.set(key, slot);
       this.#bytes += bytes;
+      for (const part of madeOf) {
+        const uses = this.#uses.get(part);
+        if (uses === undefined) this.#uses.set(part, new Set([slot]));
+        else uses.add(slot);
+      }
     }
     slot.retired = false;
     const hold = this.#hold(slot);
@@ -98,10 +116,16 @@ export class HostCache {
     this.#settle(slot);
   }
 
+  /** Retires every version that is made of this one. */
+  retireUses(part: string): void {
+    for (const { key } of [...(this.#uses.get(part) ?? [])]) this.retire(key);
+  }
+
   /** The executor has lost everything: nothing is resident, every hold is void. */
   clear(): void {
     for (const slot of this.#slots.values()) slot.resident = false;
     this.#slots.clear();
+    this.#uses.clear();
     this.#idle.clear();
     this.#bytes = 0;
     this.#report();
@@ -146,6 +170,11 @@ export class HostCache {
   #drop(slot: Slot): void {
     slot.resident = false;
     this.#slots.delete(slot.key);
+    for (const part of slot.madeOf) {
+      const uses = this.#uses.get(part);
+      uses?.delete(slot);
+      if (uses?.size === 0) this.#uses.delete(part);
+    }
     this.#bytes -= slot.bytes;
     this.#options.detach(slot.key);
     this.#report();

@@ -1,33 +1,32 @@
-/** One request's hold on one version of an adapter. */
+/** One request's hold on one version of an adapter or a composition. */
 import { PapillonError } from '../errors.js';
 import type { AdapterLease } from '../types.js';
-import type { AdapterRecord, AdapterVersion, Waiting } from './adapter-record.js';
+import type { Blend, BlendVersion } from './blend.js';
 import type { Hold, HostCache } from './host-cache.js';
-import type { Residency } from './residency.js';
+import type { Residency, Waiting } from './residency.js';
 
 /** How often a lease waits again because the executor was lost between the load and its use. */
 const MAX_ATTEMPTS = 3;
 
 export class Lease implements AdapterLease, Waiting {
-  readonly #record: AdapterRecord;
+  readonly id: string;
+  readonly #blend: Blend;
   readonly #cache: HostCache;
   readonly #residency: Residency;
-  #version: AdapterVersion | null = null;
+  #version: BlendVersion | null = null;
   #hold: Hold | null = null;
   #pending: Promise<void> | null = null;
   #released = false;
 
   /** Takes the current version if it is resident, else begins to load. */
-  constructor(record: AdapterRecord, cache: HostCache, residency: Residency) {
-    this.#record = record;
+  constructor(blend: Blend, cache: HostCache, residency: Residency) {
+    this.id = blend.id;
+    this.#blend = blend;
     this.#cache = cache;
     this.#residency = residency;
-    if (record.current !== null) this.bind(record.current);
+    const { current } = blend;
+    if (current !== null) this.bind(current);
     if (!this.ready) this.#wait().catch(() => undefined);
-  }
-
-  get id(): string {
-    return this.#record.id;
   }
 
   get ready(): boolean {
@@ -39,7 +38,11 @@ export class Lease implements AdapterLease, Waiting {
   }
 
   get version(): string {
-    return this.#known().digest;
+    return this.#known().version;
+  }
+
+  get labels(): readonly string[] | null {
+    return this.#known().labels;
   }
 
   whenReady(): Promise<void> {
@@ -50,12 +53,11 @@ export class Lease implements AdapterLease, Waiting {
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    this.#record.waiting.delete(this);
     this.#hold?.release();
   }
 
   /** Called with what a load brought, before it can be evicted. A lease never moves on to another version. */
-  bind(version: AdapterVersion): void {
+  bind(version: BlendVersion): void {
     if (this.#released || this.ready) return;
     if (this.#version !== null && this.#version.key !== version.key) return;
     this.#hold = this.#cache.hold(version.key);
@@ -69,8 +71,7 @@ export class Lease implements AdapterLease, Waiting {
 
   async #load(): Promise<void> {
     for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
-      this.#record.waiting.add(this);
-      const loaded = await this.#residency.load(this.#record);
+      const loaded = await this.#residency.load(this.#blend, { waiting: this });
       if (this.ready || this.#released) return;
       if (this.#version !== null && this.#version.key !== loaded.key) break;
     }
@@ -81,7 +82,7 @@ export class Lease implements AdapterLease, Waiting {
     );
   }
 
-  #known(): AdapterVersion {
+  #known(): BlendVersion {
     if (this.#version !== null) return this.#version;
     throw new PapillonError('INTERNAL', 'The lease was asked for its version before it was ready.');
   }

@@ -1,44 +1,38 @@
 /** The loader's thread: reads one adapter after another as told, and hands the operands' buffers over. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { toPlainError, type PlainError } from '../errors.js';
-import {
-  buffersOf,
-  inspectAdapter,
-  loadAdapter,
-  type AdapterSummary,
-  type LoadContext,
-  type LoadedAdapter,
-} from './load-adapter.js';
+import { buffersOf, inspectAdapter, type AdapterSummary, type LoadContext } from './load-adapter.js';
+import { loadBlend, type LoadedBlend, type PartSource } from './load-blend.js';
 
-export interface LoaderRequest {
-  /** `inspect` checks configuration, header and shapes only. */
-  readonly operation: 'load' | 'inspect';
-  /** Relative to the adapters directory. */
-  readonly folder: string;
-}
+export type LoaderRequest =
+  | { readonly operation: 'load'; readonly parts: readonly PartSource[] }
+  /** Checks configuration, header and shapes only; the folder is relative to the adapters directory. */
+  | { readonly operation: 'inspect'; readonly folder: string };
 
 export type LoaderReply =
-  | { readonly loaded: LoadedAdapter }
+  | { readonly loaded: LoadedBlend }
   | { readonly summary: AdapterSummary }
-  | { readonly error: PlainError };
+  /** `part`: whose files are at fault, null where several adapters cannot be composed. */
+  | { readonly error: PlainError; readonly part: number | null };
 
 /** Names in the files may be as long as the header. */
 const MAX_MESSAGE_CHARACTERS = 1000;
 
 const context = workerData as LoadContext;
 
-parentPort?.on('message', ({ operation, folder }: LoaderRequest) => {
+parentPort?.on('message', (request: LoaderRequest) => {
+  let part: number | null = null;
   try {
-    if (operation === 'inspect') {
-      reply({ summary: inspectAdapter(context, folder) }, []);
+    if (request.operation === 'inspect') {
+      reply({ summary: inspectAdapter(context, request.folder) }, []);
     } else {
-      const loaded = loadAdapter(context, folder);
+      const loaded = loadBlend(context, request.parts, (at) => (part = at));
       reply({ loaded }, buffersOf(loaded.operands));
     }
   } catch (error) {
     const { code, message } = toPlainError(error);
     const shown = code === 'INTERNAL' ? 'The adapter’s files could not be read.' : message;
-    reply({ error: { code, message: shown.slice(0, MAX_MESSAGE_CHARACTERS) } }, []);
+    reply({ error: { code, message: shown.slice(0, MAX_MESSAGE_CHARACTERS) }, part }, []);
   }
 });
 

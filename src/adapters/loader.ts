@@ -4,8 +4,21 @@
  */
 import { Worker } from 'node:worker_threads';
 import { fromPlainError, PapillonError } from '../errors.js';
-import type { AdapterSummary, LoadContext, LoadedAdapter } from './load-adapter.js';
+import type { AdapterSummary, LoadContext } from './load-adapter.js';
+import type { LoadedBlend, PartSource } from './load-blend.js';
 import type { LoaderReply, LoaderRequest } from './loader-worker.js';
+import type { ModuleShape } from './rotation-plan.js';
+
+/** What is wrong with the files of one of the adapters asked for. */
+export class PartError extends PapillonError {
+  /** Its place among them. */
+  readonly part: number;
+
+  constructor(part: number, error: PapillonError) {
+    super(error.code, error.message);
+    this.part = part;
+  }
+}
 
 interface Job {
   readonly request: LoaderRequest;
@@ -29,25 +42,22 @@ export class AdapterLoader {
   /** The thread is started by the first job. */
   constructor(context: LoadContext, start: StartWorker = startWorker) {
     // Modules of the base carry their biases, which the thread has no use for.
-    const modules = context.modules.map(({ name, kind, inFeatures, outFeatures }) => ({
-      name,
-      kind,
-      inFeatures,
-      outFeatures,
-    }));
+    const modules = context.modules.map(
+      ({ bias: _, ...shape }: ModuleShape & { readonly bias?: unknown }): ModuleShape => shape,
+    );
     this.#context = { ...context, modules };
     this.#startWorker = start;
   }
 
   /**
-   * Reads, checks and computes an adapter.
+   * Reads, checks and computes an adapter, or several and their composition.
    *
-   * @param folder relative to the adapters directory.
-   * @throws PapillonError what is wrong with the files; ENGINE_RESTARTED where the thread died meanwhile;
-   * SHUTTING_DOWN after `close`
+   * @throws PartError what is wrong with an adapter's files
+   * @throws PapillonError why they cannot be composed; ENGINE_RESTARTED where the thread died meanwhile; SHUTTING_DOWN
+   * after `close`
    */
-  async load(folder: string): Promise<LoadedAdapter> {
-    const reply = await this.#enqueue(this.#loads, { operation: 'load', folder });
+  async load(parts: readonly PartSource[]): Promise<LoadedBlend> {
+    const reply = await this.#enqueue(this.#loads, { operation: 'load', parts });
     if ('loaded' in reply) return reply.loaded;
     throw unexpected(reply);
   }
@@ -96,13 +106,17 @@ export class AdapterLoader {
       if (worker !== this.#worker) return;
       const job = this.#running;
       this.#running = null;
-      if ('error' in reply) job?.fail(fromPlainError(reply.error));
+      if ('error' in reply) job?.fail(errorOf(reply));
       else job?.succeed(reply);
       this.#next();
     });
     // An uncaught error (out of memory, say) is followed by the exit.
-    worker.on('error', (cause) => { this.#lost(worker, cause); });
-    worker.on('exit', () => { this.#lost(worker); });
+    worker.on('error', (cause) => {
+      this.#lost(worker, cause);
+    });
+    worker.on('exit', () => {
+      this.#lost(worker);
+    });
     return worker;
   }
 
@@ -121,8 +135,13 @@ export class AdapterLoader {
   }
 }
 
+function errorOf({ error, part }: Extract<LoaderReply, { error: unknown }>): PapillonError {
+  const plain = fromPlainError(error);
+  return part === null ? plain : new PartError(part, plain);
+}
+
 function unexpected(reply: LoaderReply): PapillonError {
   return 'error' in reply
-    ? fromPlainError(reply.error)
+    ? errorOf(reply)
     : new PapillonError('INTERNAL', 'The adapter loader gave an answer to another question.');
 }

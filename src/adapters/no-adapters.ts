@@ -1,6 +1,6 @@
 /** The registry of a server without an adapters directory: every name is unknown. */
 import { PapillonError } from '../errors.js';
-import type { AdapterInfo, AdapterLease, AdapterSource } from '../types.js';
+import type { AdapterInfo, AdapterLease, AdapterSource, AdapterTarget } from '../types.js';
 
 function unknown(id: string): PapillonError {
   return new PapillonError(
@@ -11,6 +11,10 @@ function unknown(id: string): PapillonError {
 
 export class NoAdapters implements AdapterSource {
   lease(id: string): AdapterLease {
+    throw unknown(id);
+  }
+
+  resolve(id: string): AdapterTarget {
     throw unknown(id);
   }
 

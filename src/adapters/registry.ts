@@ -4,23 +4,28 @@
  */
 import { PapillonError } from '../errors.js';
 import type {
+  AdapterChange,
   AdapterInfo,
   AdapterLease,
-  AdapterMode,
   AdapterObserver,
+  AdapterOptions,
   AdapterSource,
+  AdapterTarget,
   Clock,
   Executor,
   Logger,
 } from '../types.js';
 import { nameProblem, unknownAdapter } from './adapter-names.js';
 import { AdapterRecord } from './adapter-record.js';
+import { Blend } from './blend.js';
 import { readEntry, scanWithSources, type CatalogueEntry } from './catalogue.js';
+import { chooseBlend, requireInService, servedIds, type Catalogued } from './choose-blend.js';
 import { checkSource } from './directory.js';
 import { HostCache } from './host-cache.js';
 import { Lease } from './lease.js';
 import type { AdapterLoader } from './loader.js';
 import { Residency } from './residency.js';
+import { roundStrength } from './selection.js';
 import { Survey } from './survey.js';
 import { DirectoryWatcher } from './watcher.js';
 
@@ -46,6 +51,7 @@ const MAX_REMEMBERED = 1000;
 export class AdapterRegistry implements AdapterSource {
   readonly #options: RegistryOptions;
   readonly #records = new Map<string, AdapterRecord>();
+  readonly #catalogued: Catalogued;
   readonly #removed = new Set<string>();
   readonly #cache: HostCache;
   readonly #residency: Residency;
@@ -65,11 +71,16 @@ export class AdapterRegistry implements AdapterSource {
   private constructor(options: RegistryOptions) {
     const { root, executor, loader, clock, logger, observer } = options;
     this.#options = options;
+    this.#catalogued = { records: this.#records, baseId: executor.model.id };
     this.#cache = new HostCache({
       maxBytes: options.hostCacheBytes,
-      detach: (key) => { executor.detach(key); },
+      detach: (key) => {
+        executor.detach(key);
+      },
       onEvicted: () => observer?.cacheEvicted(),
-      onChanged: () => { this.#report(); },
+      onChanged: () => {
+        this.#report();
+      },
     });
     this.#residency = new Residency({ root, executor, loader, cache: this.#cache, clock, logger, observer });
     this.#survey = new Survey(loader);
@@ -84,15 +95,26 @@ export class AdapterRegistry implements AdapterSource {
     });
   }
 
-  lease(id: string): AdapterLease {
-    const record = this.#records.get(id);
-    if (record === undefined || record.unloaded) throw unknownAdapter(id, this.#servedIds());
-    record.requests++;
-    record.lastUsedAt = this.#options.clock.now();
-    const lease = new Lease(record, this.#cache, this.#residency);
+  lease(selection: string, { strength }: AdapterOptions = {}): AdapterLease {
+    const blend = chooseBlend(selection, strength, this.#catalogued);
+    requireInService(blend, this.#catalogued);
+    const now = this.#options.clock.now();
+    for (const record of new Set(blend.parts.map((part) => part.record))) {
+      record.requests++;
+      record.lastUsedAt = now;
+    }
+    const lease = new Lease(blend, this.#cache, this.#residency);
     if (lease.ready) this.#options.observer?.cacheHit();
     else this.#options.observer?.cacheMiss();
     return lease;
+  }
+
+  resolve(selection: string, { strength }: AdapterOptions = {}): AdapterTarget {
+    const blend = chooseBlend(selection, strength, this.#catalogued);
+    if (blend.parts.length > 1) requireInService(blend, this.#catalogued);
+    const { id, current } = blend;
+    const state = blend.state(current !== null && this.#cache.has(current.key));
+    return { id, version: current?.version ?? null, state, labels: blend.labels };
   }
 
   list(): readonly AdapterInfo[] {
@@ -116,17 +138,20 @@ export class AdapterRegistry implements AdapterSource {
     const existing = this.#records.get(id);
     const folder = source === undefined ? (existing?.folder ?? id) : checkSource(source);
     const entry = await readEntry(root, id, folder, executor.model.id);
-    if (entry === null && source === undefined) throw unknownAdapter(id, this.#servedIds());
+    if (entry === null && source === undefined) throw unknownAdapter(id, servedIds(this.#records));
     if (entry === null) {
-      throw new PapillonError('ADAPTER_CONFIG_MISSING', 'The source is no folder with an adapter_config.json.');
+      throw new PapillonError(
+        'ADAPTER_CONFIG_MISSING',
+        'The source is no folder with an adapter_config.json.',
+      );
     }
     const record = existing ?? this.#create(entry);
-    while (record.loading !== null) await record.loading.catch(() => undefined);
+    await this.#residency.finished(Blend.of(record));
     const before = { folder: record.folder, unloaded: record.unloaded };
     record.folder = folder;
     record.unloaded = false;
     try {
-      await this.#residency.load(record, { again: true });
+      await this.#residency.load(Blend.of(record), { again: true });
     } catch (error) {
       Object.assign(record, before);
       // A source that never worked leaves no trace; a folder of that name is listed as failed.
@@ -147,19 +172,22 @@ export class AdapterRegistry implements AdapterSource {
     return Promise.resolve();
   }
 
-  configure(
-    id: string,
-    change: { readonly pinned?: boolean; readonly mode?: AdapterMode },
-  ): Promise<AdapterInfo> {
+  /** @throws PapillonError UNKNOWN_MODEL, VALUE_OUT_OF_RANGE */
+  async configure(id: string, { pinned, mode, strength }: AdapterChange): Promise<AdapterInfo> {
     const record = this.#records.get(id);
-    if (record === undefined) return Promise.reject(unknownAdapter(id, this.#records.keys()));
-    if (change.mode !== undefined) record.mode = change.mode;
-    if (change.pinned !== undefined) {
-      record.pinned = change.pinned;
-      if (record.current !== null) this.#cache.pin(record.current.key, record.pinned);
-      // A failure is in the record afterwards.
-      if (record.pinned && !this.#isResident(record) && !record.unloaded) {
-        this.#residency.load(record).catch(() => undefined);
+    if (record === undefined) throw unknownAdapter(id, this.#records.keys());
+    const rounded = strength === undefined ? record.strength : roundStrength(strength);
+    if (mode !== undefined) record.mode = mode;
+    if (pinned !== undefined || rounded !== record.strength) {
+      const wasResident = this.#isResident(record);
+      this.#pin(record, false);
+      record.strength = rounded;
+      record.pinned = pinned ?? record.pinned;
+      this.#pin(record, record.pinned);
+      const isWanted = record.pinned || wasResident;
+      // A failure is in the record afterwards, or meets the request that asks next.
+      if (isWanted && !this.#isResident(record) && !record.unloaded) {
+        this.#residency.load(Blend.of(record)).catch(() => undefined);
       }
     }
     return Promise.resolve(this.#info(record));
@@ -179,7 +207,7 @@ export class AdapterRegistry implements AdapterSource {
   async settled(): Promise<void> {
     await this.#survey.finished();
     await Promise.all(this.#refreshes);
-    await Promise.all([...this.#records.values()].map((record) => record.loading?.catch(() => undefined) ?? Promise.resolve()));
+    await this.#residency.settled();
   }
 
   close(): void {
@@ -231,12 +259,12 @@ export class AdapterRegistry implements AdapterSource {
   }
 
   #filesChanged(record: AdapterRecord): void {
-    if (this.#isResident(record) || record.loading !== null) {
+    const { currentKey } = record;
+    if ((currentKey !== null && this.#cache.isUsed(currentKey)) || record.loads > 0) {
       const refresh = this.#residency.refresh(record).finally(() => this.#refreshes.delete(refresh));
       this.#refreshes.add(refresh);
     } else {
-      record.current = null;
-      record.servedFingerprint = null;
+      record.forget();
     }
   }
 
@@ -260,9 +288,8 @@ export class AdapterRegistry implements AdapterSource {
   }
 
   #retire(record: AdapterRecord): void {
-    if (record.current !== null) this.#cache.retire(record.current.key);
-    record.current = null;
-    record.servedFingerprint = null;
+    if (record.currentKey !== null) this.#cache.retireUses(record.currentKey);
+    record.forget();
   }
 
   #info(record: AdapterRecord): AdapterInfo {
@@ -270,11 +297,13 @@ export class AdapterRegistry implements AdapterSource {
   }
 
   #isResident(record: AdapterRecord): boolean {
-    return record.current !== null && this.#cache.has(record.current.key);
+    const key = Blend.of(record).current?.key;
+    return key !== undefined && this.#cache.has(key);
   }
 
-  *#servedIds(): Generator<string> {
-    for (const { id, unloaded } of this.#records.values()) if (!unloaded) yield id;
+  #pin(record: AdapterRecord, pinned: boolean): void {
+    const key = Blend.of(record).current?.key;
+    if (key !== undefined) this.#cache.pin(key, pinned);
   }
 
   #report(): void {

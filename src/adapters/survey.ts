@@ -60,6 +60,6 @@ export class Survey {
   }
 }
 
-function isUnknown({ current, summary, failure, removed, loading }: AdapterRecord): boolean {
-  return current === null && summary === null && failure === null && loading === null && !removed;
+function isUnknown({ current, summary, failure, removed, loads }: AdapterRecord): boolean {
+  return current === null && summary === null && failure === null && loads === 0 && !removed;
 }

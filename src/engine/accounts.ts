@@ -82,11 +82,11 @@ export class Accounts {
     });
   }
 
-  /** Turned away at the door. `adapterId` is null unless it is known: figures are not kept for made-up names. */
-  refused(adapterId: string | null, isKnown: boolean, code: string): void {
-    if (isKnown) this.#statistics.failed(adapterId, 0);
+  /** Turned away at the door; `adapterId` undefined: figures are not kept for made-up names. */
+  refused(adapterId: string | null | undefined, code: string): void {
+    if (adapterId !== undefined) this.#statistics.failed(adapterId, 0);
     this.#observer.requestFinished({
-      adapterId: isKnown ? adapterId : null,
+      adapterId: adapterId ?? null,
       outcome: code,
       rows: 0,
       queueSeconds: 0,

@@ -16,7 +16,6 @@ export interface Chunk extends Work {
 
 export interface Admission {
   readonly id: number;
-  readonly adapterId: string | null;
   /** null: the base. */
   readonly lease: AdapterLease | null;
   readonly inputs: TensorMap;
@@ -30,6 +29,7 @@ export interface Admission {
 
 export class ActiveRequest {
   readonly id: number;
+  /** Without strengths: figures are kept by name. */
   readonly adapterId: string | null;
   readonly lease: AdapterLease | null;
   readonly rows: number;
@@ -46,7 +46,7 @@ export class ActiveRequest {
 
   constructor(admission: Admission) {
     this.id = admission.id;
-    this.adapterId = admission.adapterId;
+    this.adapterId = admission.lease?.id ?? null;
     this.lease = admission.lease;
     this.rows = admission.shape.rows;
     this.admittedAtMs = admission.admittedAtMs;
@@ -108,6 +108,7 @@ export class ActiveRequest {
     return {
       outputs: joinRows(parts),
       version: this.lease?.version ?? null,
+      labels: this.lease?.labels ?? null,
       rows: this.rows,
       queueMs: Math.max(0, nowMs - this.admittedAtMs - this.#assembleMs - this.#inferenceMs),
       inferenceMs: this.#inferenceMs,

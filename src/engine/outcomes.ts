@@ -31,10 +31,6 @@ export function tooManyRows(rows: number, maxRows: number): PapillonError {
   );
 }
 
-export function unknownModel(id: string): PapillonError {
-  return new PapillonError('UNKNOWN_MODEL', `there is no model or adapter "${id}"`);
-}
-
 export function outputsMissing(): PapillonError {
   return new PapillonError('INTERNAL', 'the batch came back without the outputs of this request');
 }

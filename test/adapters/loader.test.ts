@@ -3,8 +3,18 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { AdapterLoader } from '#dist/adapters/index.js';
+import { PartError } from '#dist/adapters/loader.js';
 import { at } from '../support/at.js';
-import { loadContext, queryTensors, refusal, temporaryDirectory, writeAdapter } from './support.js';
+import {
+  boftTensors,
+  loadContext,
+  queryTensors,
+  refusal,
+  temporaryDirectory,
+  writeAdapter,
+} from './support.js';
+
+const just = (folder: string) => [{ folder, strength: 1 }];
 
 /** A loader, and the threads it starts. */
 function open(t: TestContext) {
@@ -24,8 +34,8 @@ test('operands arrive with buffers of their own, and errors as what they are', a
   writeAdapter(root, 'good', queryTensors());
   writeAdapter(root, 'bad', {});
   const [loaded, refused, summary] = await Promise.allSettled([
-    loader.load('good'),
-    loader.load('bad'),
+    loader.load(just('good')),
+    loader.load(just('bad')),
     loader.inspect('good'),
   ]);
   assert.equal(loaded.status, 'fulfilled');
@@ -35,7 +45,7 @@ test('operands arrive with buffers of their own, and errors as what they are', a
   assert.equal(refused.status, 'rejected');
   refusal('ADAPTER_EMPTY')(refused.reason);
   assert.equal(summary.status, 'fulfilled');
-  assert.deepEqual(summary.value, { kind: 'BOFT', moduleNames: ['encoder.query'] });
+  assert.deepEqual(summary.value, { kind: 'BOFT', moduleNames: ['encoder.query'], labels: null });
   assert.equal(workers.length, 1);
 });
 
@@ -46,7 +56,7 @@ test('a load overtakes inspections that wait', async (t) => {
   await Promise.all([
     loader.inspect('a').then(() => order.push('inspected first')),
     loader.inspect('a').then(() => order.push('inspected second')),
-    loader.load('a').then(() => order.push('loaded')),
+    loader.load(just('a')).then(() => order.push('loaded')),
   ]);
   assert.deepEqual(order, ['inspected first', 'loaded', 'inspected second']);
 });
@@ -54,27 +64,75 @@ test('a load overtakes inspections that wait', async (t) => {
 test('a thread that dies fails what it was reading only, and the next job starts another', async (t) => {
   const { root, loader, workers } = open(t);
   writeAdapter(root, 'a', queryTensors());
-  const lost = loader.load('a');
-  const queued = loader.load('a');
+  const lost = loader.load(just('a'));
+  const queued = loader.load(just('a'));
   const failure = assert.rejects(lost, refusal('ENGINE_RESTARTED'));
   await at(workers).terminate();
   await failure;
-  assert.equal((await queued).kind, 'BOFT');
+  assert.equal(at((await queued).parts).kind, 'BOFT');
   assert.equal(workers.length, 2);
 });
 
 test('a closed loader rejects what waits and what comes', async (t) => {
   const { root, loader } = open(t);
   writeAdapter(root, 'a', queryTensors());
-  const waiting = [loader.load('a'), loader.load('a'), loader.inspect('a')];
+  const waiting = [loader.load(just('a')), loader.load(just('a')), loader.inspect('a')];
   const failures = waiting.map((job) => assert.rejects(job, refusal('SHUTTING_DOWN')));
   await loader.close();
   await Promise.all(failures);
-  await assert.rejects(loader.load('a'), refusal('SHUTTING_DOWN'));
+  await assert.rejects(loader.load(just('a')), refusal('SHUTTING_DOWN'));
 });
 
 test('messages are cut where names in the file are endless', async (t) => {
   const { root, loader } = open(t);
   writeAdapter(root, 'a', { ['x'.repeat(100_000)]: { shape: [1], values: [1] } });
-  await assert.rejects(loader.load('a'), (error: Error) => error.message.length <= 1000);
+  await assert.rejects(loader.load(just('a')), (error: Error) => error.message.length <= 1000);
+});
+
+test('several adapters arrive composed, and an error says whose files it is about', async (t) => {
+  const { root, loader } = open(t);
+  writeAdapter(root, 'a', queryTensors(1));
+  writeAdapter(root, 'b', queryTensors(2));
+  writeAdapter(root, 'bad', {});
+  const biased = {
+    'base_model.model.encoder.query.base_layer.bias': { shape: [6], values: [1, 2, 3, 4, 5, 6] },
+  };
+  writeAdapter(root, 'x', { ...queryTensors(1), ...biased });
+  const other = {
+    'base_model.model.encoder.query.base_layer.bias': { shape: [6], values: [6, 5, 4, 3, 2, 1] },
+  };
+  writeAdapter(root, 'y', { ...queryTensors(1), ...other });
+  const blend = await loader.load([
+    { folder: 'a', strength: 1 },
+    { folder: 'b', strength: 0.5 },
+  ]);
+  assert.deepEqual(
+    blend.operands.map(({ module }) => module),
+    ['encoder.query'],
+  );
+  const alone = await loader.load(just('b'));
+  assert.equal(blend.parts[1]?.digest, alone.parts[0]?.digest, 'the digest is the files’');
+  assert.ok(!('operands' in at(blend.parts)));
+  await assert.rejects(loader.load([...just('a'), ...just('bad')]), (error: unknown) => {
+    refusal('ADAPTER_EMPTY')(error);
+    assert.ok(error instanceof PartError);
+    assert.equal(error.part, 1);
+    return true;
+  });
+  await assert.rejects(loader.load([...just('x'), ...just('y')]), (error: unknown) => {
+    refusal('ADAPTER_PART_UNSUPPORTED', 'encoder.query')(error);
+    assert.ok(!(error instanceof PartError));
+    return true;
+  });
+});
+
+test('a composition that needs more than one adapter may is refused', async (t) => {
+  const root = temporaryDirectory(t);
+  writeAdapter(root, 'a', queryTensors(1));
+  writeAdapter(root, 'b', boftTensors('classifier', { D: 2, b: 3, out: 3 }));
+  // 152 bytes and 84 bytes.
+  const loader = new AdapterLoader(loadContext(root, { maxOperandBytes: 200 }));
+  t.after(() => loader.close());
+  await Promise.all([loader.load(just('a')), loader.load(just('b'))]);
+  await assert.rejects(loader.load([...just('a'), ...just('b')]), refusal('ADAPTER_TOO_LARGE', '200'));
 });

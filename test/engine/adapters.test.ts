@@ -50,6 +50,42 @@ test('the lease is held until the answer was delivered', async () => {
   assert.equal(h.adapters.held, 0);
 });
 
+test('strengths of one adapter share a batch, each with its own operands, and one row of figures', async () => {
+  const h = harness();
+  const requests = [{ strength: 0.5 }, {}, { strength: 0 }, { adapterId: 'b', strength: 0.5 }];
+  const answers = await Promise.all(requests.map((request) => h.ask({ adapterId: 'a', ...request })));
+  assert.deepEqual(keys(h.executor), [['a@1*0.5', 'a@1', 'a@1*0', 'b@1*0.5']]);
+  assert.deepEqual(
+    answers.map(({ version }) => version),
+    ['1*0.5', '1', '1*0', '1*0.5'],
+  );
+  for (const [index, key] of ['a@1*0.5', 'a@1', 'a@1*0', 'b@1*0.5'].entries()) {
+    assert.deepEqual(answers[index]?.outputs, expected(h, key, tokens()));
+  }
+  assert.deepEqual(
+    h.engine
+      .statistics()
+      .map(({ name, inferenceCount, executionCount }) => [name, inferenceCount, executionCount]),
+    [
+      ['base', 0, 0],
+      ['a', 3, 1],
+      ['b', 1, 1],
+    ],
+  );
+  assert.equal(h.adapters.held, 0);
+});
+
+test('an answer carries the labels of the adapter’s own head', async () => {
+  const h = harness();
+  h.adapters.label('a', ['low', 'high']);
+  const [own, other, base] = await Promise.all([
+    h.ask({ adapterId: 'a' }),
+    h.ask({ adapterId: 'b' }),
+    h.ask(),
+  ]);
+  assert.deepEqual([own.labels, other.labels, base.labels], [['low', 'high'], null, null]);
+});
+
 test('an unknown adapter is refused by name and leaves no figures', async () => {
   const h = harness();
   const error = await rejects(h.ask({ adapterId: 'nobody' }), 'UNKNOWN_MODEL');

@@ -1,10 +1,21 @@
-/** An `AdapterSource` in memory: versions are numbers, loading takes as long as the test says. */
+/**
+ * An `AdapterSource` in memory: versions are numbers (`1*0.5` at a strength), loading takes as long as the test says.
+ * It knows no compositions.
+ */
 import { PapillonError } from '#dist/errors.js';
-import type { AdapterInfo, AdapterLease, AdapterSource, Executor } from '#dist/types.js';
+import type {
+  AdapterInfo,
+  AdapterLease,
+  AdapterOptions,
+  AdapterSource,
+  AdapterTarget,
+  Executor,
+} from '#dist/types.js';
 
 interface Entry {
   version: number;
   error: PapillonError | null;
+  labels: readonly string[] | null;
   /** Loads wait for it. */
   gate: Promise<void>;
   open: () => void;
@@ -21,7 +32,13 @@ export class MemoryAdapters implements AdapterSource {
   constructor(executor: Executor, ids: readonly string[]) {
     this.#executor = executor;
     for (const id of ids) {
-      this.#entries.set(id, { version: 1, error: null, gate: Promise.resolve(), open: () => undefined });
+      this.#entries.set(id, {
+        version: 1,
+        error: null,
+        labels: null,
+        gate: Promise.resolve(),
+        open: () => undefined,
+      });
     }
     executor.onReset(() => {
       this.#resident.clear();
@@ -50,9 +67,9 @@ export class MemoryAdapters implements AdapterSource {
     this.#entry(id).version += 1;
   }
 
-  lease(id: string): AdapterLease {
+  lease(id: string, { strength }: AdapterOptions = {}): AdapterLease {
     const entry = this.#entry(id);
-    const version = String(entry.version);
+    const version = String(entry.version) + (strength === undefined ? '' : `*${strength}`);
     const key = `${id}@${version}`;
     const resident = this.#resident;
     const load = async (): Promise<void> => {
@@ -68,6 +85,7 @@ export class MemoryAdapters implements AdapterSource {
       id,
       key,
       version,
+      labels: entry.labels,
       get ready() {
         return resident.has(key);
       },
@@ -77,6 +95,16 @@ export class MemoryAdapters implements AdapterSource {
         isReleased = true;
       },
     };
+  }
+
+  /** The adapter has a head of its own. */
+  label(id: string, labels: readonly string[]): void {
+    this.#entry(id).labels = labels;
+  }
+
+  resolve(id: string): AdapterTarget {
+    const { version, labels } = this.#entry(id);
+    return { id, version: String(version), state: 'available', labels };
   }
 
   list(): readonly AdapterInfo[] {
@@ -94,6 +122,8 @@ export class MemoryAdapters implements AdapterSource {
       kind: 'BOFT',
       mode: 'auto',
       pinned: false,
+      strength: 1,
+      labels: entry.labels,
       modules: [],
       bytes: null,
       orthogonalityResidual: null,

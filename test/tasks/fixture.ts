@@ -97,5 +97,14 @@ export function describeModel(changes: Partial<ModelDescription> = {}): ModelDes
 }
 
 export function answer(outputs: TensorMap, changes: Partial<InferenceResult> = {}): InferenceResult {
-  return { outputs, version: null, rows: 1, queueMs: 0, inferenceMs: 0, assembleMs: 0, ...changes };
+  return {
+    outputs,
+    version: null,
+    labels: null,
+    rows: 1,
+    queueMs: 0,
+    inferenceMs: 0,
+    assembleMs: 0,
+    ...changes,
+  };
 }

@@ -37,13 +37,13 @@ export interface Observation {
 /** Scores every text with its length. */
 export const LENGTH_CLASSIFIER: ClassifyService = {
   maxTokens: 128,
-  classify: ({ inputs, adapterId }) =>
+  classify: ({ inputs, adapterId, strength }) =>
     Promise.resolve({
       results: inputs.map((text) => [
         { label: 'short', score: 1 / (1 + text.length) },
         { label: 'long', score: 1 - 1 / (1 + text.length) },
       ]),
-      version: adapterId === null ? null : `${adapterId}-v1`,
+      version: adapterId === null ? null : `${adapterId}-v1${strength === undefined ? '' : `*${strength}`}`,
       rows: inputs.length,
       queueMs: 1,
       inferenceMs: 2,

@@ -6,7 +6,9 @@ import { PapillonError } from '#dist/errors.js';
 import type {
   AdapterInfo,
   AdapterLease,
+  AdapterOptions,
   AdapterSource,
+  AdapterTarget,
   InferenceRequest,
   InferenceResult,
   ModelDescription,
@@ -40,6 +42,8 @@ export function adapterInfo(id: string, change: Partial<AdapterInfo> = {}): Adap
     kind: 'BOFT',
     mode: 'auto',
     pinned: false,
+    strength: 1,
+    labels: null,
     modules: ['encoder.layer.0.query'],
     bytes: 1024,
     orthogonalityResidual: 1e-7,
@@ -60,8 +64,8 @@ export class MemoryAdapters implements AdapterSource {
     for (const info of infos) this.infos.set(info.id, info);
   }
 
-  lease(id: string): AdapterLease {
-    const { version } = this.#require(id);
+  lease(selection: string, options: AdapterOptions = {}): AdapterLease {
+    const { id, version, labels } = this.resolve(selection, options);
     this.leases += 1;
     const known = version ?? `${id}-v1`;
     return {
@@ -69,10 +73,24 @@ export class MemoryAdapters implements AdapterSource {
       ready: true,
       key: `${id}@${known}`,
       version: known,
+      labels,
       whenReady: () => Promise.resolve(),
       release: () => {
         this.leases -= 1;
       },
+    };
+  }
+
+  /** Compositions of names, whose version is that of their parts. */
+  resolve(selection: string, { strength }: AdapterOptions = {}): AdapterTarget {
+    const parts = selection.split('+').map((id) => this.#require(id));
+    const suffix = strength === undefined ? '' : `*${strength}`;
+    const versions = parts.map(({ version }) => version && version + suffix);
+    return {
+      id: selection,
+      version: versions.includes(null) ? null : versions.join('+'),
+      state: parts[0]?.state ?? 'available',
+      labels: parts.find(({ labels }) => labels !== null)?.labels ?? null,
     };
   }
 
@@ -104,7 +122,7 @@ export class MemoryAdapters implements AdapterSource {
 
   #require(id: string): AdapterInfo {
     const info = this.infos.get(id);
-    if (info === undefined) throw new PapillonError('UNKNOWN_MODEL', `no adapter ${id}`);
+    if (info === undefined) throw new PapillonError('UNKNOWN_MODEL', `no adapter "${id}"`);
     return info;
   }
 }
@@ -157,16 +175,21 @@ export class MemoryEngine implements ServingEngine {
     this.requests.push(request);
     this.#arrived?.();
     if (this.failure !== null) throw this.failure;
-    const { adapterId, signal } = request;
+    const { adapterId, strength, signal } = request;
     const hungUp = new Promise<never>((_, reject) => {
       signal?.addEventListener('abort', () => {
         reject(new PapillonError('CLIENT_CLOSED', 'gone'));
       });
     });
     await Promise.race([this.gate, hungUp]);
+    const target =
+      adapterId === null
+        ? null
+        : this.adapters.resolve(adapterId, strength === undefined ? {} : { strength });
     return {
       outputs: this.outputs ?? request.inputs,
-      version: adapterId === null ? null : (this.adapters.info(adapterId)?.version ?? `${adapterId}-v1`),
+      version: target === null ? null : (target.version ?? `${target.id}-v1`),
+      labels: target?.labels ?? null,
       rows: request.inputs.get('ids')?.shape[0] ?? 0,
       queueMs: 1.25,
       inferenceMs: 2.5,
@@ -176,7 +199,7 @@ export class MemoryEngine implements ServingEngine {
 
   statistics(id?: string): readonly ModelStatistics[] {
     const names = [this.model.id, ...this.adapters.list().map((info) => info.id)];
-    return names.filter((name) => id === undefined || name === id).map(statisticsOf);
+    return (id === undefined ? names : [id]).map(statisticsOf);
   }
 
   drain(): Promise<void> {

@@ -23,6 +23,8 @@ function adapter(id: string, state: AdapterState): AdapterInfo {
     kind: null,
     mode: 'auto',
     pinned: false,
+    strength: 1,
+    labels: null,
     modules: [],
     bytes: null,
     orthogonalityResidual: null,
