@@ -5,7 +5,10 @@ function toSeconds(milliseconds: number): number {
   return Math.round(milliseconds) / 1000;
 }
 
-/** Times are seconds since 1970. A list tells how many modules are adapted, an entry by itself also which. */
+/**
+ * Times are seconds since 1970. A list tells how many modules are adapted, an entry by itself also which, and the
+ * labels of its own head.
+ */
 export function encodeAdapterSummary(adapter: AdapterInfo): object {
   return {
     id: adapter.id,
@@ -16,6 +19,7 @@ export function encodeAdapterSummary(adapter: AdapterInfo): object {
     kind: adapter.kind,
     mode: adapter.mode,
     pinned: adapter.pinned,
+    strength: adapter.strength,
     module_count: adapter.modules.length,
     bytes: adapter.bytes,
     orthogonality_residual: adapter.orthogonalityResidual,
@@ -27,5 +31,5 @@ export function encodeAdapterSummary(adapter: AdapterInfo): object {
 }
 
 export function encodeAdapter(adapter: AdapterInfo): object {
-  return { ...encodeAdapterSummary(adapter), modules: adapter.modules };
+  return { ...encodeAdapterSummary(adapter), labels: adapter.labels, modules: adapter.modules };
 }

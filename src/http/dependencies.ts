@@ -14,6 +14,8 @@ export interface ClassifyService {
   classify(call: {
     /** null: the base. */
     readonly adapterId: string | null;
+    /** Of the adapter; its own where absent. */
+    readonly strength?: number;
     readonly inputs: readonly string[];
     readonly deadlineMs?: number;
     readonly signal?: AbortSignal;

@@ -55,6 +55,7 @@ test('the list tells of every adapter, page by page', async () => {
     kind: 'BOFT',
     mode: 'auto',
     pinned: false,
+    strength: 1,
     module_count: 1,
     bytes: 1024,
     orthogonality_residual: 1e-7,
@@ -83,10 +84,14 @@ test('refused: pages that are none', async () => {
   }
 });
 
-test('one adapter tells its modules; refused: unknown ones', async () => {
-  const { app } = createTestApp({ adminToken: TOKEN });
-  const { body } = (await request(app).get('/v1/adapters/acme')) as { body: { modules: string[] } };
+test('one adapter tells its modules and labels; refused: unknown ones', async () => {
+  const { app, adapters } = createTestApp({ adminToken: TOKEN });
+  adapters.infos.set('acme', adapterInfo('acme', { labels: ['low', 'high'] }));
+  const { body } = (await request(app).get('/v1/adapters/acme')) as {
+    body: { modules: string[]; labels: string[] };
+  };
   assert.deepEqual(body.modules, ['encoder.layer.0.query']);
+  assert.deepEqual(body.labels, ['low', 'high']);
   assert.equal((await request(app).get('/v1/adapters/nobody')).status, 404);
   assert.equal(
     (
@@ -122,10 +127,10 @@ test('PUT loads, PATCH configures, DELETE unloads', async () => {
   const patched = await request(app)
     .patch('/v1/adapters/acme')
     .set(...ADMIN)
-    .send({ pinned: true, mode: 'merged' });
+    .send({ pinned: true, mode: 'merged', strength: 0.7 });
   assert.equal(patched.status, 200);
-  const { pinned, mode } = patched.body as { pinned: boolean; mode: string };
-  assert.deepEqual({ pinned, mode }, { pinned: true, mode: 'merged' });
+  const { pinned, mode, strength } = patched.body as { pinned: boolean; mode: string; strength: number };
+  assert.deepEqual({ pinned, mode, strength }, { pinned: true, mode: 'merged', strength: 0.7 });
   const deleted = await request(app)
     .delete('/v1/adapters/acme')
     .set(...ADMIN);
@@ -141,6 +146,10 @@ test('refused: changes that make no sense', async () => {
     ['patch', 'acme', '{"pinned":1}', 400],
     ['patch', 'acme', '{"mode":"fast"}', 400],
     ['patch', 'acme', '{"pin":true}', 400],
+    ['patch', 'acme', '{"strength":"0.7"}', 400],
+    ['patch', 'acme', '{"strength":null}', 400],
+    ['patch', 'acme', '{"strength":1e999}', 400],
+    ['patch', 'acme+zeta', '{"strength":0.7}', 404],
     ['patch', 'acme', '[]', 400],
     ['patch', 'acme', '{', 400],
     ['put', 'acme', '{"source":7}', 400],

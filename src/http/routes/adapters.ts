@@ -4,7 +4,7 @@ import type { Request } from 'express';
 import { PapillonError } from '../../errors.js';
 import { field, quote } from '../../protocols/open-inference/index.js';
 import type { JsonObject } from '../../protocols/open-inference/index.js';
-import type { AdapterInfo, AdapterMode, ServingEngine } from '../../types.js';
+import type { AdapterChange, AdapterInfo, AdapterMode, ServingEngine } from '../../types.js';
 import { encodeAdapter, encodeAdapterSummary } from '../adapter-entry.js';
 import { refuseOtherFields, textField } from '../body.js';
 import type { RouteContext } from '../dependencies.js';
@@ -49,12 +49,13 @@ function refuseBaseName(engine: ServingEngine, id: string): void {
 }
 
 /** Throws INVALID_REQUEST. */
-function readChange(body: JsonObject): { pinned?: boolean; mode?: AdapterMode } {
-  refuseOtherFields(body, ['pinned', 'mode']);
+function readChange(body: JsonObject): AdapterChange {
+  refuseOtherFields(body, ['pinned', 'mode', 'strength']);
   const pinned = field(body, 'pinned');
   const mode = field(body, 'mode');
-  if (pinned === undefined && mode === undefined) {
-    throw new PapillonError('INVALID_REQUEST', 'Give pinned, mode or both');
+  const strength = field(body, 'strength');
+  if (pinned === undefined && mode === undefined && strength === undefined) {
+    throw new PapillonError('INVALID_REQUEST', 'Give at least one of pinned, mode and strength');
   }
   if (pinned !== undefined && typeof pinned !== 'boolean') {
     throw new PapillonError('INVALID_REQUEST', 'pinned must be true or false');
@@ -63,9 +64,13 @@ function readChange(body: JsonObject): { pinned?: boolean; mode?: AdapterMode } 
   if (mode !== undefined && known === undefined) {
     throw new PapillonError('INVALID_REQUEST', `mode must be one of: ${MODES.join(', ')}`);
   }
+  if (strength !== undefined && (typeof strength !== 'number' || !Number.isFinite(strength))) {
+    throw new PapillonError('INVALID_REQUEST', 'strength must be a number');
+  }
   return {
     ...(pinned === undefined ? {} : { pinned }),
     ...(known === undefined ? {} : { mode: known }),
+    ...(strength === undefined ? {} : { strength }),
   };
 }
 

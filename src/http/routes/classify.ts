@@ -16,17 +16,24 @@ export function classifyRouter({ engine, classify, bodies }: RouteContext): Rout
       if (classify.task === null) throw new PapillonError('UNSUPPORTED', classify.reason);
       const trace = traceOf(res);
       const body = await bodies.json(req, res);
-      const { inputs, model, adapterId: parameter, topK } = decodeClassifyRequest(body);
-      const adapterId = chooseAdapter(engine, { name: model, parameter, header: req.get('x-adapter-id') });
-      trace.adapterId = adapterId;
+      const { inputs, model, adapterId: parameter, strength, topK } = decodeClassifyRequest(body);
+      const choice = chooseAdapter(engine, {
+        name: model,
+        parameter,
+        header: req.get('x-adapter-id'),
+        strength,
+        strengthHeader: req.get('x-adapter-strength'),
+      });
+      const { adapterId, id } = choice;
+      trace.adapterId = adapterId === null ? null : id;
       const deadlineMs = deadlineOf(req, trace.startedAt);
       const answer = await classify.task.classify({
         adapterId,
         inputs,
         signal: trace.signal,
+        ...(choice.strength === undefined ? {} : { strength: choice.strength }),
         ...(deadlineMs === undefined ? {} : { deadlineMs }),
       });
-      const id = adapterId ?? engine.model.id;
       setServedHeaders(res, { ...answer, id });
       sendJson(res, encodeClassifyResponse(id, answer.results, topK));
     },

@@ -17,7 +17,13 @@ import { deadlineOf } from '../deadline.js';
 import type { RouteContext } from '../dependencies.js';
 import { endpoint, pathParameter } from '../endpoint.js';
 import type { Handler, Method } from '../endpoint.js';
-import { findModel, requireServedVersion, requireVersion, unknownVersion } from '../model-target.js';
+import {
+  findModel,
+  isVersion,
+  requireServedVersion,
+  requireVersion,
+  unknownVersion,
+} from '../model-target.js';
 import { sendJson, sendParts, setServedHeaders } from '../send.js';
 import { traceOf } from '../trace.js';
 import { whyNotReady } from './operations.js';
@@ -36,31 +42,34 @@ async function infer(deps: RouteContext, req: Request, res: Response): Promise<v
   const jsonBytes = jsonLengthOf(req);
   const body = await deps.bodies.bytes(req, res);
   const envelope = openInferRequest(body, jsonBytes, limits);
-  const adapterId = chooseAdapter(engine, {
+  const choice = chooseAdapter(engine, {
     name: pathParameter(req, 'model'),
     parameter: envelope.adapterId,
     header: req.get('x-adapter-id'),
+    strength: envelope.strength,
+    strengthHeader: req.get('x-adapter-strength'),
   });
-  trace.adapterId = adapterId;
-  const target = findModel(engine, adapterId ?? engine.model.id);
+  const { adapterId, strength, id } = choice;
+  trace.adapterId = adapterId === null ? null : id;
   const version = versionOf(req);
   const deadlineMs = deadlineOf(req, trace.startedAt, envelope.timeoutMs);
   const outputs = chooseOutputs(envelope, engine.model);
   const inputs = decodeInputs(envelope, engine.model, body.byteLength, limits);
-  if (version !== null) await requireServedVersion(engine, target, version);
+  if (version !== null) await requireServedVersion(engine, choice, version);
 
   const result = await engine.infer({
     adapterId,
+    ...(strength === undefined ? {} : { strength }),
     inputs,
     signal: trace.signal,
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
   });
   const servedVersion = adapterId === null ? engine.model.digest : result.version;
   // Between the check above and admission the adapter may have been replaced.
-  if (version !== null && version !== servedVersion) throw unknownVersion(target.name, version);
-  setServedHeaders(res, { ...result, id: target.name });
+  if (version !== null && !isVersion(servedVersion, version)) throw unknownVersion(id, version);
+  setServedHeaders(res, { ...result, id });
   const answer = encodeInferAnswer(
-    { modelName: target.name, modelVersion: servedVersion, id: envelope.id, outputs: result.outputs },
+    { modelName: id, modelVersion: servedVersion, id: envelope.id, outputs: result.outputs },
     outputs,
   );
   if (answer.jsonBytes !== null) res.setHeader(JSON_LENGTH_HEADER, answer.jsonBytes);
@@ -71,14 +80,14 @@ function describe({ engine }: RouteContext, req: Request, res: Response): void {
   const target = findModel(engine, pathParameter(req, 'model'));
   const version = versionOf(req);
   if (version !== null) requireVersion(target, version);
-  sendJson(res, encodeModelMetadata(engine.model, target.name, target.version));
+  sendJson(res, encodeModelMetadata(engine.model, target));
 }
 
 function tellReady(deps: RouteContext, req: Request, res: Response): void {
   const target = findModel(deps.engine, pathParameter(req, 'model'));
   const version = versionOf(req);
   if (version !== null) requireVersion(target, version);
-  const isOffered = target.adapter === null || isServable(target.adapter);
+  const isOffered = target.state === null || isServable({ state: target.state });
   const ready = isOffered && whyNotReady(deps) === null;
   sendJson(res, { name: target.name, ready }, ready ? 200 : 503);
 }

@@ -28,6 +28,8 @@ export interface InferEnvelope {
   readonly id: string | null;
   /** `parameters.adapter_id` */
   readonly adapterId: string | null;
+  /** `parameters.strength`, finite */
+  readonly strength: number | null;
   /** How long the client wants to wait, from `parameters.timeout_ms` or `parameters.timeout`. */
   readonly timeoutMs: number | null;
   /** `raw`: the body is nothing but the elements of the model's only input. */
@@ -194,6 +196,7 @@ function rawEnvelope(body: Uint8Array): InferEnvelope {
   return {
     id: null,
     adapterId: null,
+    strength: null,
     timeoutMs: null,
     inputs: { kind: 'raw', bytes: body },
     outputs: null,
@@ -239,6 +242,7 @@ export function openInferRequest(
   return {
     id,
     adapterId: parameters.text('adapter_id'),
+    strength: parameters.number('strength'),
     timeoutMs: parameters.timeoutMs(),
     inputs: { kind: 'named', list: inputs },
     outputs: outputs.length === 0 ? null : outputs,

@@ -16,19 +16,39 @@ function encodeTensorSpec(spec: TensorSpec): object {
   return { name: spec.name, datatype: spec.datatype, shape };
 }
 
-/** `version` null: not known yet (the adapter's files were not read), then `versions` is left out. */
-export function encodeModelMetadata(model: ModelDescription, name: string, version: string | null): object {
+export interface DescribedModel {
+  readonly name: string;
+  /** null: not known yet (the adapter's files were not read), then `versions` is left out. */
+  readonly version: string | null;
+  /** Of an adapter's own head, which is then as wide. */
+  readonly labels: readonly string[] | null;
+}
+
+/** The output of a classifier's head: `logits`, or the only one of rank 2; undefined where there is none. */
+function findScores(outputs: readonly TensorSpec[]): TensorSpec | undefined {
+  const rows = outputs.filter((output) => output.dims.length === 2);
+  return rows.find((output) => output.name === 'logits') ?? (rows.length === 1 ? rows[0] : undefined);
+}
+
+export function encodeModelMetadata(
+  base: ModelDescription,
+  { name, version, labels }: DescribedModel,
+): object {
+  const scores = labels === null ? undefined : findScores(base.outputs);
+  const outputs = base.outputs.map((output) =>
+    output === scores ? { ...output, dims: [...output.dims.slice(0, -1), labels?.length ?? ''] } : output,
+  );
   return {
     name,
     ...(version === null ? {} : { versions: [version] }),
     platform: 'onnx_onnxv1',
-    inputs: model.inputs.map(encodeTensorSpec),
-    outputs: model.outputs.map(encodeTensorSpec),
+    inputs: base.inputs.map(encodeTensorSpec),
+    outputs: outputs.map(encodeTensorSpec),
   };
 }
 
 /** An adapter that is only catalogued is ready: its first request loads it. */
-export function isServable(adapter: AdapterInfo): boolean {
+export function isServable(adapter: Pick<AdapterInfo, 'state'>): boolean {
   return adapter.state !== 'failed' && adapter.state !== 'unloaded';
 }
 

@@ -52,6 +52,14 @@ export class Parameters {
     return value;
   }
 
+  number(key: string): number | null {
+    const value = this.#values.get(key) ?? null;
+    if (value !== null && (typeof value !== 'number' || !Number.isFinite(value))) {
+      throw this.#wrong(key, 'a number');
+    }
+    return value;
+  }
+
   /** A number of bytes. */
   size(key: string): number | null {
     const value = this.#values.get(key) ?? null;

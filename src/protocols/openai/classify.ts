@@ -17,6 +17,8 @@ export interface ClassifyRequest {
   readonly model?: string;
   /** The body's `parameters.adapter_id`. */
   readonly adapterId?: string;
+  /** The body's `strength`, or `parameters.strength`; both only where they agree. */
+  readonly strength?: number;
   /** How many labels to tell; all of them where absent. */
   readonly topK?: number;
 }
@@ -43,6 +45,8 @@ const id = (field: string) =>
     .string({ error: `${field} must be a string` })
     .min(1, { error: `${field} must not be empty; leave it out to use the base` });
 
+const strength = (field: string) => z.number({ error: `${field} must be a number` }).nullish();
+
 const requestSchema = z.looseObject(
   {
     input: z.preprocess(
@@ -62,10 +66,11 @@ const requestSchema = z.looseObject(
     model: id('model').nullish(),
     parameters: z
       .looseObject(
-        { adapter_id: id('parameters.adapter_id').nullish() },
+        { adapter_id: id('parameters.adapter_id').nullish(), strength: strength('parameters.strength') },
         { error: 'parameters must be an object' },
       )
       .nullish(),
+    strength: strength('strength'),
     top_k: z
       .number({ error: 'top_k must be a whole number of at least 1' })
       .int({ error: 'top_k must be a whole number of at least 1' })
@@ -86,7 +91,7 @@ function describe(issue: z.core.$ZodIssue): string {
 
 /**
  * Checks a parsed JSON body. Fields that are not known are ignored, null counts as absent.
- * Throws INVALID_REQUEST naming the field.
+ * Throws INVALID_REQUEST naming the field, CONFLICTING_ADAPTERS for two strengths.
  */
 export function decodeClassifyRequest(body: unknown): ClassifyRequest {
   const parsed = requestSchema.safeParse(body);
@@ -99,10 +104,18 @@ export function decodeClassifyRequest(body: unknown): ClassifyRequest {
   }
   const { input, model, parameters, top_k: topK } = parsed.data;
   const adapterId = parameters?.adapter_id;
+  const atStrength = parsed.data.strength ?? parameters?.strength;
+  if (atStrength != null && (parameters?.strength ?? atStrength) !== atStrength) {
+    throw new PapillonError(
+      'CONFLICTING_ADAPTERS',
+      'The request names two strengths, in strength and in parameters.strength; name one',
+    );
+  }
   return Object.freeze({
     inputs: Object.freeze(input),
     ...(model == null ? {} : { model }),
     ...(adapterId == null ? {} : { adapterId }),
+    ...(atStrength == null ? {} : { strength: atStrength }),
     ...(topK == null ? {} : { topK }),
   });
 }

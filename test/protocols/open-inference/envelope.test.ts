@@ -8,12 +8,13 @@ const MODEL = modelTaking('INT32');
 
 test('id, parameters and outputs are read, unknown fields ignored', () => {
   const envelope = open(
-    `{"id":"7","later":[{}],"parameters":{"adapter_id":"acme","timeout_ms":250,"mood":"good","nothing":null},` +
+    `{"id":"7","later":[{}],"parameters":{"adapter_id":"acme","strength":0.25,"timeout_ms":250,"mood":"good","nothing":null},` +
       `"inputs":[${X.replace('}', ',"colour":"red"}')}],` +
       `"outputs":[{"name":"states","parameters":{"binary_data":true},"x":1},{"name":"logits"}]}`,
   );
   assert.equal(envelope.id, '7');
   assert.equal(envelope.adapterId, 'acme');
+  assert.equal(envelope.strength, 0.25);
   assert.equal(envelope.timeoutMs, 250);
   assert.deepEqual(chooseOutputs(envelope, MODEL), [
     { name: 'states', binary: true },
@@ -61,6 +62,8 @@ test('refused: frames that are not as the protocol has them', () => {
     [`{"inputs":[${X}],"parameters":{"p":[1]}}`, /parameters\.p must be a string/],
     [`{"inputs":[${X}],"parameters":{"adapter_id":4}}`, /adapter_id/],
     [`{"inputs":[${X}],"parameters":{"adapter_id":""}}`, /adapter_id/],
+    [`{"inputs":[${X}],"parameters":{"strength":"1"}}`, /parameters\.strength must be a number/],
+    [`{"inputs":[${X}],"parameters":{"strength":1e999}}`, /parameters\.strength must be a number/],
     [`{"inputs":[${X}],"parameters":{"timeout_ms":-1}}`, /timeout_ms/],
     [`{"inputs":[${X}],"parameters":{"timeout":"soon"}}`, /timeout/],
     [`{"inputs":[${X}],"parameters":{"binary_data_output":1}}`, /binary_data_output/],

@@ -95,7 +95,8 @@ test('refused: an output that the model did not return', () => {
 });
 
 test('metadata writes variable dimensions as -1', () => {
-  assert.deepEqual(encodeModelMetadata(modelTaking('INT64', ['batch', '', 3]), 'acme', 'v1'), {
+  const acme = { name: 'acme', version: 'v1', labels: null };
+  assert.deepEqual(encodeModelMetadata(modelTaking('INT64', ['batch', '', 3]), acme), {
     name: 'acme',
     versions: ['v1'],
     platform: 'onnx_onnxv1',
@@ -105,7 +106,26 @@ test('metadata writes variable dimensions as -1', () => {
       { name: 'states', datatype: 'FP16', shape: [-1, -1] },
     ],
   });
-  assert.ok(!('versions' in encodeModelMetadata(modelTaking('INT64'), 'acme', null)));
+  const unread = encodeModelMetadata(modelTaking('INT64'), { ...acme, version: null });
+  assert.ok(!('versions' in unread));
+});
+
+test('metadata tell the width of an adapter’s own head', () => {
+  const labels = ['low', 'middle', 'high'];
+  const model = modelTaking('INT64');
+  const outputsOf = (base: typeof model): unknown =>
+    (encodeModelMetadata(base, { name: 'acme', version: 'v1', labels }) as { outputs: unknown }).outputs;
+  const states = { name: 'states', datatype: 'FP16', shape: [-1, -1] };
+  assert.deepEqual(outputsOf(model), [{ name: 'logits', datatype: 'FP32', shape: [-1, 3] }, states]);
+  // The only output of rank 2 need not be called so; of several, nobody knows.
+  const scores = { name: 'scores', datatype: 'FP32', dims: ['batch', 2] } as const;
+  assert.deepEqual(outputsOf({ ...model, outputs: [scores] }), [
+    { name: 'scores', datatype: 'FP32', shape: [-1, 3] },
+  ]);
+  assert.deepEqual(outputsOf({ ...model, outputs: [scores, { ...scores, name: 'other' }] }), [
+    { name: 'scores', datatype: 'FP32', shape: [-1, 2] },
+    { name: 'other', datatype: 'FP32', shape: [-1, 2] },
+  ]);
 });
 
 const ADAPTER: AdapterInfo = {
@@ -116,6 +136,8 @@ const ADAPTER: AdapterInfo = {
   kind: 'BOFT',
   mode: 'auto',
   pinned: false,
+  strength: 1,
+  labels: null,
   modules: [],
   bytes: 1,
   orthogonalityResidual: 0,

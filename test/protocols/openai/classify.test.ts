@@ -31,6 +31,22 @@ describe('decodeClassifyRequest', () => {
     });
   });
 
+  it('takes a strength, from either place or from both where they agree', () => {
+    const bodies = [
+      { strength: 0.5 },
+      { parameters: { strength: 0.5 } },
+      { strength: 0.5, parameters: { strength: 0.5 } },
+    ];
+    for (const body of bodies) {
+      assert.deepEqual(decodeClassifyRequest({ input: 'a', ...body }), { inputs: ['a'], strength: 0.5 });
+    }
+    assert.equal(decodeClassifyRequest({ input: 'a', strength: 0 }).strength, 0);
+    assert.throws(
+      () => decodeClassifyRequest({ input: 'a', strength: 0.5, parameters: { strength: 0.4 } }),
+      (error: unknown) => error instanceof PapillonError && error.code === 'CONFLICTING_ADAPTERS',
+    );
+  });
+
   it('freezes what it hands inward', () => {
     const request = decodeClassifyRequest({ input: ['a'] });
     assert.ok(Object.isFrozen(request) && Object.isFrozen(request.inputs));
@@ -52,6 +68,12 @@ describe('decodeClassifyRequest', () => {
       'an adapter id of another type',
       { input: 'a', parameters: { adapter_id: 7 } },
       /^parameters\.adapter_id/,
+    ],
+    ['a strength of another type', { input: 'a', strength: '0.5' }, /^strength must be a number/],
+    [
+      'a strength of another type among the parameters',
+      { input: 'a', parameters: { strength: true } },
+      /^parameters\.strength must be a number/,
     ],
     ['a fractional top_k', { input: 'a', top_k: 0.5 }, /^top_k must be a whole number/],
     ['a top_k of zero', { input: 'a', top_k: 0 }, /^top_k must be a whole number/],
