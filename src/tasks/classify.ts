@@ -11,7 +11,6 @@ import type {
   InferenceResult,
   ModelDescription,
   TaskObserver,
-  TensorMap,
   TensorSpec,
 } from '../types.js';
 import { readClassifierConfig } from './classifier-config.js';
@@ -19,6 +18,7 @@ import type { ClassifierConfig } from './classifier-config.js';
 import { buildTextInputs, planTextInputs } from './graph-inputs.js';
 import type { TextInputPlan } from './graph-inputs.js';
 import { activate, readLogits } from './scores.js';
+import type { Activation } from './scores.js';
 import type { EncodedTexts, TruncationLimit } from './tokenizer-messages.js';
 import { TokenizerThread } from './tokenizer.js';
 
@@ -35,6 +35,8 @@ export interface ClassifyTaskOptions {
 export interface ClassifyCall {
   /** null: the base. */
   readonly adapterId: string | null;
+  /** Of the adapter; its own where absent. */
+  readonly strength?: number;
   /** At least one. */
   readonly inputs: readonly string[];
   readonly deadlineMs?: number;
@@ -91,7 +93,9 @@ export async function createClassifyTask(options: ClassifyTaskOptions): Promise<
     const output = findLogits(options.model.outputs, config.architectures);
     const plan = planTextInputs(options.model.inputs);
     const tokenizer = await TokenizerThread.start(options.folder);
-    return { task: new GraphClassifier(options, config, plan, output, tokenizer) };
+    return {
+      task: new GraphClassifier(options, config, plan, output.name, widthOf(output, config), tokenizer),
+    };
   } catch (error) {
     if (!(error instanceof PapillonError)) throw error;
     return { task: null, reason: `Text classification is off: ${error.message}` };
@@ -108,7 +112,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** The output `logits`, or the only output of rank 2. */
-function findLogits(outputs: readonly TensorSpec[], architectures: readonly string[]): string {
+function findLogits(outputs: readonly TensorSpec[], architectures: readonly string[]): TensorSpec {
   if (architectures.length > 0 && !architectures.some((name) => name.endsWith('ForSequenceClassification'))) {
     throw new PapillonError(
       'UNSUPPORTED',
@@ -120,7 +124,14 @@ function findLogits(outputs: readonly TensorSpec[], architectures: readonly stri
   if (found === undefined) {
     throw new PapillonError('UNSUPPORTED', 'the model has no output logits of shape [batch, labels]');
   }
-  return found.name;
+  return found;
+}
+
+/** As the graph tells, else as many as there are labels. */
+function widthOf({ dims }: TensorSpec, { labels }: ClassifierConfig): number | null {
+  const width = dims.at(-1);
+  if (typeof width === 'number') return width;
+  return labels.size === 0 ? null : labels.size;
 }
 
 class GraphClassifier implements ClassifyTask {
@@ -134,6 +145,8 @@ class GraphClassifier implements ClassifyTask {
     private readonly config: ClassifierConfig,
     private readonly plan: TextInputPlan,
     private readonly output: string,
+    /** Logits of the base's own head, null where the graph does not tell. */
+    private readonly baseWidth: number | null,
     private readonly tokenizer: TokenizerThread,
   ) {
     const limits = [options.modelMaxLength, config.maxTokens, plan.fixedTokens].filter((n) => n != null);
@@ -156,7 +169,7 @@ class GraphClassifier implements ClassifyTask {
     const answers = await this.#inferAll(call, encoded);
     const longest = (ms: (answer: InferenceResult) => number) => Math.max(0, ...answers.map(ms));
     return {
-      results: answers.map((answer) => this.#label(answer.outputs)),
+      results: answers.map((answer) => this.#label(answer)),
       version: answers[0]?.version ?? null,
       rows: answers.length,
       tokens,
@@ -182,6 +195,7 @@ class GraphClassifier implements ClassifyTask {
     const submit = async (ids: Int32Array, typeIds: Int32Array): Promise<InferenceResult> =>
       this.#infer({
         adapterId: call.adapterId,
+        ...(call.strength === undefined ? {} : { strength: call.strength }),
         inputs: buildTextInputs(this.plan, { ids, typeIds }, this.config.padTokenId),
         signal,
         ...(call.deadlineMs === undefined ? {} : { deadlineMs: call.deadlineMs }),
@@ -201,16 +215,34 @@ class GraphClassifier implements ClassifyTask {
     }
   }
 
-  #label(outputs: TensorMap): LabelledScore[] {
+  #label({ outputs, labels }: InferenceResult): LabelledScore[] {
     const tensor = outputs.get(this.output);
     if (tensor === undefined) {
       throw new PapillonError('INFERENCE_FAILED', `The model gave no output ${this.output}`);
     }
     const logits = readLogits(tensor);
-    const activation = this.config.activation ?? (logits.length === 1 ? 'sigmoid' : 'softmax');
-    return Array.from(activate(logits, activation), (score, index) => ({
-      label: this.config.labels.get(index) ?? `LABEL_${index}`,
+    const nameOf = this.#labelsFor(logits.length, labels);
+    return Array.from(activate(logits, this.#activationFor(logits.length)), (score, index) => ({
+      label: nameOf(index) ?? `LABEL_${index}`,
       score,
     }));
+  }
+
+  /** The adapter's own labels, else the base's. A head of another width has nothing to do with the base's. */
+  #labelsFor(width: number, own: readonly string[] | null): (index: number) => string | undefined {
+    if (own !== null) return (index) => own[index];
+    return this.#isBasesOwn(width) ? (index) => this.config.labels.get(index) : () => undefined;
+  }
+
+  /** What the base's configuration says, unless it makes no sense for a head of another width. */
+  #activationFor(width: number): Activation {
+    const { activation } = this.config;
+    const usual = width === 1 ? 'sigmoid' : 'softmax';
+    const isOdd = activation === (width === 1 ? 'softmax' : 'none');
+    return activation === null || (isOdd && !this.#isBasesOwn(width)) ? usual : activation;
+  }
+
+  #isBasesOwn(width: number): boolean {
+    return this.baseWidth === null || width === this.baseWidth;
   }
 }

@@ -105,6 +105,43 @@ describe('the classify task', () => {
     );
   });
 
+  it('uses the labels of an adapter’s own head, whatever its width', async () => {
+    const logits = (...values: number[]) => new Map([['logits', rowOf(...values)]]);
+    const results = new Map<string | null, InferenceResult>([
+      ['wide', answer(logits(0, 0, 0, 9, 0), { labels: ['a', 'b', 'c', 'd', 'e'] })],
+      ['same', answer(logits(9, 0, 0), { labels: ['x', 'y', 'z'] })],
+      ['narrow', answer(logits(0, 9))],
+      ['single', answer(logits(0))],
+      [null, answer(logits(0, 9, 0))],
+    ]);
+    const task = await create({
+      files: { 'config.json': { ...CONFIG, problem_type: 'single_label_classification' } },
+      infer: ({ adapterId }) => Promise.resolve(results.get(adapterId) ?? answer(new Map())),
+    });
+    const labelsOf = async (adapterId: string | null) => {
+      const { results: texts } = await task.classify({ adapterId, inputs: ['my'] });
+      return texts[0]?.map(({ label, score }) => `${label} ${score.toFixed(1)}`);
+    };
+    assert.deepEqual(await labelsOf('wide'), ['a 0.0', 'b 0.0', 'c 0.0', 'd 1.0', 'e 0.0']);
+    assert.deepEqual(await labelsOf('same'), ['x 1.0', 'y 0.0', 'z 0.0']);
+    assert.deepEqual(await labelsOf('narrow'), ['LABEL_0 0.0', 'LABEL_1 1.0'], 'not the base’s names');
+    assert.deepEqual(await labelsOf('single'), ['LABEL_0 0.5'], 'one class is a sigmoid’s');
+    assert.deepEqual(await labelsOf(null), ['billing 0.0', 'shipping 1.0', 'other 0.0']);
+  });
+
+  it('passes the strength on', async () => {
+    const strengths: (number | undefined)[] = [];
+    const task = await create({
+      infer: (request) => {
+        strengths.push(request.strength);
+        return Promise.resolve(countTokens(request));
+      },
+    });
+    await task.classify({ adapterId: 'acme', strength: 0, inputs: ['my'] });
+    await task.classify({ adapterId: 'acme', inputs: ['my'] });
+    assert.deepEqual(strengths, [0, undefined]);
+  });
+
   it('tells the version served and the longest times', async () => {
     let calls = 0;
     const task = await create({
