@@ -58,7 +58,7 @@ function assertClose(got: Float32Array, want: Float64Array): void {
 
 const ADAPTERS = [
   adapter('a@1', [moduleOperands(size('net.fc'), { rotation: 4, scale: true }, 1)]),
-  adapter('b@1', [moduleOperands(size('net.fc'), { rotation: 6, bias: true }, 2)]),
+  adapter('b@1', [moduleOperands(size('net.fc'), { rotation: 6, scale: true }, 2)]),
   adapter('c@1', [moduleOperands(size('net.other'), { rotation: 2, scale: true }, 3)]),
 ];
 const operandsOf = (key: string | null, module: string): Parameters<typeof linearSite>[2] =>
@@ -208,7 +208,7 @@ describe('a table of batch dimension 1 used by a module that also sees rows', ()
     return { started, fc, other, table };
   }
 
-  for (const constantTable of [false]) {
+  for (const constantTable of [false, true]) {
     it(`splits by adapter, and other adapters still share a batch (${constantTable ? 'constant' : 'computed'} table)`, async () => {
       const { started, fc, other, table } = await tableModel(constantTable);
       const { executor } = started;
