@@ -14,7 +14,7 @@ import torch
 
 from . import adapters as peft_side
 from . import export as onnx_side
-from . import legacy, precision, reference
+from . import graphs, legacy, precision, reference
 from .adapters import Adapter
 from .export import Export
 
@@ -64,6 +64,8 @@ class Case:
     export_forward: Callable | None = None
     forward: Callable | None = None
     """(model, {input: tensor}) -> {output: tensor}; default: the model called with keywords."""
+    rewrite: bool = False
+    """A quantised base: what is expected is not PEFT over float weights but base.onnx rewritten (generator/graphs.py)."""
 
     def run_forward(self, model, tensors):
         if self.forward:
@@ -96,15 +98,17 @@ def write_bases(case, root, base64):
     for spec in case.exports:
         path = root / spec.file
         if spec.make:
-            spec.make(root, path)
+            with onnx_side.silenced():
+                spec.make(root, path)
         else:
             model = case.export_model((spec.build or case.build)())
             onnx_side.export(spec, model, path, example, case.outputs, case.dynamic, case.export_forward)
         worst = onnx_side.check(spec, path, case.inputs, base64)
         print(f"  {spec.file}: {path.stat().st_size // 1024} KB, {worst:.1e} from torch", flush=True)
+        opset = onnx_side.opset_of(path)
         variants.append(
-            {"file": spec.file, "exporter": spec.kind, "opset": spec.opset, "expect": spec.expect, "note": spec.note,
-             "onnxruntime_vs_torch_f64": worst}
+            {"file": spec.file, "about": spec.describe(opset), "exporter": spec.kind, "opset": opset,
+             "expect": spec.expect, "note": spec.note, "onnxruntime_vs_torch_f64": worst}
         )
     return variants
 
@@ -134,6 +138,23 @@ def forms_of(case, adapter, folder):
     return forms, peft_side.adapted_modules(adapter, case.build, folder)
 
 
+def write_rewritten(case, adapter, root, folder, files):
+    """The entry of an adapter on a quantised base: PEFT writes the file, the rewritten graph says what is expected."""
+    peft_side.write(adapter, case.build, folder)
+    floating = peft_side.unmerged(adapter, case.build, folder, case.run_forward, case.inputs)
+    path = root / "rewritten.onnx"
+    graphs.adapt(root / case.exports[0].file, folder, dict(case.build().named_modules()), path)
+    wanted = graphs.rows_alone(path, case.inputs)
+    together = onnx_side.answers(path, case.inputs)
+    path.unlink()
+    stats = {
+        "rewritten_vs_peft_float": onnx_side.distance(wanted, floating),
+        "one_batch_vs_rows_alone": onnx_side.distance(together, wanted),
+    }
+    expected = {"unmerged_f64": files.arrays(f"expected/{adapter.name}/unmerged_f64", wanted, np.float32)}
+    return wanted, describe(adapter, peft_side.adapted_modules(adapter, case.build, folder), expected, stats)
+
+
 def write_adapter(case, adapter, folder, files):
     forms, modules = forms_of(case, adapter, folder)
     stats = {"merged_f32_vs_unmerged_f64": onnx_side.distance(forms["merged"], forms["unmerged"])}
@@ -147,7 +168,11 @@ def write_adapter(case, adapter, folder, files):
         "unmerged_f64": files.arrays(f"expected/{adapter.name}/unmerged_f64", forms["unmerged"], np.float32),
         "merged_f32": files.arrays(f"expected/{adapter.name}/merged_f32", forms["merged"], np.float32),
     }
-    return forms["unmerged"], {
+    return forms["unmerged"], describe(adapter, modules, expected, stats)
+
+
+def describe(adapter, modules, expected, stats):
+    return {
         "name": adapter.name,
         "path": f"adapters/{adapter.name}",
         "peft_version": adapter.peft_version,
@@ -228,26 +253,33 @@ def write_case(case, destination):
     root.mkdir(parents=True)
     files = Folder(root)
     base64 = {n: precision.run(case.build(), case.run_forward, a, True) for n, a in case.inputs.items()}
+    variants = write_bases(case, root, base64)
+    wanted = graphs.rows_alone(root / case.exports[0].file, case.inputs) if case.rewrite else base64
     spec = {
         "case": case.name,
         "about": case.about,
         "base": case.exports[0].file,
-        "base_variants": {e.file: e.describe() for e in case.exports},
-        "variants": write_bases(case, root, base64),
-        "opset": case.exports[0].opset,
+        "base_variants": {v["file"]: v["about"] for v in variants},
+        "variants": variants,
+        "reference": "base.onnx rewritten, rows run alone" if case.rewrite else "PEFT",
+        "opset": variants[0]["opset"],
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "tolerance": {"atol": case.atol, "rtol": case.rtol, "note": case.tolerance_note},
         "mixable": case.mixable,
         "onnx_inputs": list(case.dynamic),
         "onnx_outputs": case.outputs,
         "inputs": files.arrays("inputs", case.inputs),
-        "base_expected": files.arrays("expected/base", base64, np.float32),
+        "base_expected": files.arrays("expected/base", wanted, np.float32),
         "adapters": [],
     }
     unmerged = {}
     for adapter in case.adapters:
-        unmerged[adapter.name], entry = write_adapter(case, adapter, root / "adapters" / adapter.name, files)
-        entry["stats"]["adapter_vs_base"] = onnx_side.distance(unmerged[adapter.name], base64)
+        folder = root / "adapters" / adapter.name
+        if case.rewrite:
+            unmerged[adapter.name], entry = write_rewritten(case, adapter, root, folder, files)
+        else:
+            unmerged[adapter.name], entry = write_adapter(case, adapter, folder, files)
+        entry["stats"]["adapter_vs_base"] = onnx_side.distance(unmerged[adapter.name], wanted)
         spec["adapters"].append(entry)
         report(adapter.name, entry["stats"])
     spec["compositions"] = [write_composition(case, c, root, files) for c in case.compositions]

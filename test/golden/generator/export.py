@@ -33,24 +33,25 @@ class Export:
     build: Callable[[], torch.nn.Module] | None = None
     """The same weights held in another way (attention written out for opsets before 14)."""
 
-    def describe(self):
+    def describe(self, opset):
         how = {
             "torchscript": "torch.onnx.export, TorchScript exporter",
             "dynamo": "torch.onnx.export(dynamo=True)",
         }.get(self.kind, self.kind)
         folded = "" if self.kind != "torchscript" else f", do_constant_folding={self.fold}"
-        return f"{how}, opset {self.opset}{folded}" + (f"; {self.note}" if self.note else "")
+        return f"{how}, opset {opset}{folded}" + (f"; {self.note}" if self.note else "")
 
 
 @contextlib.contextmanager
 def silenced():
-    logging.disable(logging.WARNING)
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             yield
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(level)
 
 
 def slim(model):
@@ -117,6 +118,10 @@ def export(spec, model, path, example, outputs, dynamic, forward=None):
                 model, tuple(tensors), path, dynamo=False, dynamic_axes=axes, do_constant_folding=spec.fold, **common
             )
     onnx.save(slim(onnx.load(path)), path)
+
+
+def opset_of(path):
+    return next(o.version for o in onnx.load(path).opset_import if o.domain in ("", "ai.onnx"))
 
 
 def session(path, optimise=True):

@@ -11,6 +11,10 @@ FAMILIES = {
     "seq2seq": ["t5_encoder", "t5_decoder"],
     "clip": ["clip_text", "clip_vision", "clip_whole"],
     "mixture": ["mixture"],
+    "quantised": [
+        "bert_float16", "llama_float16", "bert_int8_dynamic", "bert_int8_static", "bert_int4", "bert_int4_qdq",
+        "bert_int8_weights", "bert_ort_extended", "bert_packed_attention",
+    ],
 }
 NAMES = [name for names in FAMILIES.values() for name in names]
 
