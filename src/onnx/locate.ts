@@ -23,6 +23,8 @@ export interface Site {
   readonly kernel: readonly number[] | null;
   /** The value after an Add of the bias of its own (not fused), else null. */
   readonly biased: string | null;
+  /** Scale and zero point of a static quantiser between input and product, as the graph names them, else null. */
+  readonly quantiser: readonly string[] | null;
   /** The frozen weight is integers: it can be rotated in front of, not read or merged into. */
   readonly quantised: boolean;
 }
@@ -52,12 +54,28 @@ function nodeOf(index: GraphIndex, use: ModuleUse): { node: NodeProto; value: st
   return undefined;
 }
 
-/** What a rotation in front of the node would act on. */
-function rotatedInput(index: GraphIndex, node: NodeProto): string | undefined {
-  if (node.opType !== 'MatMulIntegerToFloat') return node.input[0];
-  // The quantiser is shared with other layers; the float value in front of it is what the module reads.
-  const quantiser = index.producers.get(node.input[0] ?? '');
-  return quantiser?.opType === 'DynamicQuantizeLinear' ? quantiser.input[0] : undefined;
+interface ReadValue {
+  readonly input: string;
+  readonly quantiser: readonly string[] | null;
+}
+
+/**
+ * What a rotation in front of the node would act on. Quantisers are shared with other layers, so what counts is the
+ * float value in front of them.
+ */
+function readValue(index: GraphIndex, node: NodeProto): ReadValue | undefined {
+  const first = node.input.at(0);
+  if (first === undefined) return undefined;
+  const producer = index.producers.get(first);
+  if (node.opType === 'MatMulIntegerToFloat') {
+    const input = producer?.opType === 'DynamicQuantizeLinear' ? producer.input.at(0) : undefined;
+    return input === undefined ? undefined : { input, quantiser: null };
+  }
+  const quantize =
+    producer?.opType === 'DequantizeLinear' ? index.producers.get(producer.input[0] ?? '') : undefined;
+  const input = quantize?.opType === 'QuantizeLinear' ? quantize.input.at(0) : undefined;
+  if (quantize && input !== undefined) return { input, quantiser: quantize.input.slice(1) };
+  return { input: first, quantiser: null };
 }
 
 /** The value of an Add of the bias that is still a node of its own. */
@@ -70,7 +88,7 @@ function siteOf(index: GraphIndex, module: GraphModule, use: ModuleUse): Site | 
   if (!found) return undefined;
   const { node, value } = found;
   const { kind, inFeatures, outFeatures, name } = module;
-  const shared = { module: name, kind, value, inFeatures, outFeatures, biased: null };
+  const shared = { module: name, kind, value, inFeatures, outFeatures, biased: null, quantiser: null };
   switch (kind) {
     case 'normalization':
       return { ...shared, input: value, kernel: null, quantised: false };
@@ -86,11 +104,13 @@ function siteOf(index: GraphIndex, module: GraphModule, use: ModuleUse): Site | 
     }
     case 'linear': {
       const operator = PRODUCT_OPERATORS[node.opType];
-      const input = operator ? rotatedInput(index, node) : undefined;
-      if (!operator || input === undefined) return undefined;
+      const read = operator ? readValue(index, node) : undefined;
+      if (!operator || !read) return undefined;
       const isFused = value !== use.value && value !== `${UPCAST}${use.value}`;
       const biased = isFused ? null : addedBias(index, use);
-      return { ...shared, biased, input, kernel: null, quantised: operator.quantised };
+      const weight = node.input.at(1);
+      const isFloat = weight !== undefined && index.constant(weight) !== undefined;
+      return { ...shared, ...read, biased, kernel: null, quantised: operator.quantised || !isFloat };
     }
   }
 }

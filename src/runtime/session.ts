@@ -104,7 +104,7 @@ export type ModelSource = string | { readonly graph: Uint8Array; readonly folder
 
 /** How a model is optimised. */
 export interface Optimisation {
-  /** Leave out more fusions than usual. */
+  /** Leave out more fusions than usual, and leave quantisers and dequantisers as nodes of their own. */
   readonly fewerFusions: boolean;
   /** Also save what kernels make of their weights, so that later sessions need not. */
   readonly prepack: boolean;
@@ -130,6 +130,7 @@ export async function writeOptimised(
         optimized_model_external_initializers_file_name: `${basename(target)}.data`,
         optimized_model_external_initializers_min_size_in_bytes: '128',
         save_external_prepacked_constant_initializers: prepack ? '1' : '0',
+        disable_quant_qdq: fewerFusions ? '1' : '0',
         ...(typeof source !== 'string' && { model_external_initializers_file_folder_path: source.folder }),
       },
       optimization: { disable_specified_optimizers: disabled.join(';') },
