@@ -27,7 +27,7 @@ export function insertRotation(edit: SiteEdit): void {
 /** Puts the features last in the edit's input. */
 export function rowMajorInput(edit: SiteEdit): void {
   const { node, plan, before } = edit;
-  const isTransposed = /Gemm$/.test(node.opType) && intAttribute(node, 'transA', 0) === 1;
+  const isTransposed = node.opType.endsWith('Gemm') && intAttribute(node, 'transA', 0) === 1;
   if (!isTransposed) return;
   const name = `papillon:row-major:${edit.input}`;
   if (plan.first(name)) {
