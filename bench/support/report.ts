@@ -93,8 +93,9 @@ export function reportText(report: Report): string {
 
 /** Rows of the table in docs/performance.md, one a goal. */
 export function reportMarkdown({ verdicts, benchmark, machine, date }: Report): string {
-  const { processor, cores, node, onnxruntimeNode } = machine;
-  const where = `${processor}, ${String(cores)} cores, Node ${node.slice(1)}, onnxruntime-node ${onnxruntimeNode}`;
+  const { processor, cores, node, onnxruntimeNode, loadAverage } = machine;
+  const versions = `Node ${node.slice(1)}, onnxruntime-node ${onnxruntimeNode}`;
+  const where = `${processor}, ${String(cores)} cores, ${versions}, load average ${loadAverage.toFixed(1)}`;
   const lines = verdicts.map((verdict) => {
     const { what, seen, unit, comparison, goal } = verdict;
     const suffix = unit === '' || unit === '×' ? unit : ` ${unit}`;
