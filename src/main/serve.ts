@@ -96,14 +96,13 @@ async function serve(config: Config): Promise<void> {
       clock: systemClock,
     },
   );
+  let announceOpen: (engine: Engine) => void = () => undefined;
+  const opening = new Promise<Engine>((resolve) => {
+    announceOpen = resolve;
+  });
+  // From here on: as the first process of a container, Node would ignore signals that nothing listens to.
+  drainOnSignal(config, server, opening, opened, log);
   log.info({ model: location.id, port: server.address.port }, `opening the base model '${location.id}'`);
-
-  // As the first process of a container, Node would ignore signals that nothing listens to.
-  const stopEarly = (signal: NodeJS.Signals): void => {
-    log.info({ signal }, 'stopped before the base model was open');
-    process.exit(0);
-  };
-  for (const signal of SIGNALS) process.once(signal, stopEarly);
 
   const executor = await OnnxExecutor.start({
     modelPath: config.model,
@@ -148,8 +147,8 @@ async function serve(config: Config): Promise<void> {
     apiKeys: config.apiKey,
     maxBodyBytes: config.maxBodyBytes,
   });
-  for (const signal of SIGNALS) process.removeListener(signal, stopEarly);
-  drainOnSignal(config, server, engine, opened, log);
+  announceOpen(engine);
+  if (lifecycle.draining) return;
   const shown = config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host;
   log.info(
     {
@@ -266,7 +265,7 @@ async function openClassify(
 function drainOnSignal(
   config: Config,
   server: HttpServer,
-  engine: Engine,
+  opening: Promise<Engine>,
   opened: Opened,
   log: Logger,
 ): void {
@@ -274,12 +273,16 @@ function drainOnSignal(
   const drain = async (signal: string): Promise<void> => {
     if (isDraining) {
       log.warn({ signal }, 'second signal: ending at once');
-      process.exit(1);
+      // process.exit would tear down threads in the middle of a run, and ONNX Runtime aborts.
+      process.kill(process.pid, 'SIGKILL');
+      return;
     }
     isDraining = true;
     log.info({ signal, graceMs: config.drainTimeoutMs }, 'draining: no new requests, those under way finish');
-    const engineDrained = engine.drain();
-    await server.drain(config.drainTimeoutMs);
+    const serverDrained = server.drain(config.drainTimeoutMs);
+    // What is being opened is opened to its end, for the same reason.
+    const engineDrained = (await opening).drain();
+    await serverDrained;
     const grace = new Promise<void>((resolve) => setTimeout(resolve, 2_000).unref());
     await Promise.race([engineDrained, grace]);
     await opened.close();
