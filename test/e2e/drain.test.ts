@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { probe, tryInfer } from './client.js';
 import type { InferCall } from './client.js';
 import { BASE, SETS, exampleOf, isClose } from './demo.js';
 import { inHouse } from './prometheus.js';
+import { launchServer } from './server.js';
 import type { RunningServer } from './server.js';
 import { until } from './until.js';
 import { Workspace } from './workspace.js';
@@ -83,6 +85,17 @@ describe('the server ends in good order', () => {
     }
   });
 
+  test('a server that still opens its base exits with 0', async () => {
+    for (const turn of [1, 2, 3, 4]) {
+      const cacheDir = join(workspace.folder, `empty-cache-${turn}`);
+      const server = await launchServer({ adapters: workspace.adapters, cacheDir });
+      server.signal('SIGTERM');
+      const { code, signal, stderr } = await server.ended;
+      assert.deepEqual({ code, signal, stderr }, { code: 0, signal: null, stderr: '' });
+      assert.equal(server.log.at(-1)?.msg, 'drained');
+    }
+  });
+
   test('what is under way when the time for draining is over is cut off', async () => {
     const server = await workspace.start({ flags: ['--drain-timeout-ms', '1'] });
     const cut = assert.rejects(tryInfer(server.url, repeated(BASE, 1024)));
@@ -100,6 +113,7 @@ describe('the server ends in good order', () => {
     await untilDraining(server);
     server.signal('SIGTERM');
     await cut;
-    assert.equal((await server.ended).code, 1);
+    const { code, signal, stderr } = await server.ended;
+    assert.deepEqual({ code, signal, stderr }, { code: null, signal: 'SIGKILL', stderr: '' });
   });
 });

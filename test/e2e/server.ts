@@ -4,6 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { probe } from './client.js';
 import { until } from './until.js';
 
 /** The repository's root; the compiled tests lie in build/test/e2e. */
@@ -27,7 +28,9 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
 }
 
 export interface Ended {
+  /** null where a signal ended it. */
   readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
 }
@@ -52,9 +55,9 @@ class Process {
   }
 
   async #end(): Promise<Ended> {
-    const [code] = (await once(this.child, 'close')) as [number | null];
+    const [code, signal] = (await once(this.child, 'close')) as [Ended['code'], Ended['signal']];
     running.delete(this.child);
-    return { code, stdout: this.stdout, stderr: this.stderr };
+    return { code, signal, stdout: this.stdout, stderr: this.stderr };
   }
 }
 
@@ -130,29 +133,34 @@ export function serveArgs(options: ServerOptions): string[] {
   ];
 }
 
-/** Resolves when /readyz answers 200; rejects with the log if the server ends instead. */
-export async function startServer(options: ServerOptions): Promise<RunningServer> {
+/** Resolves when it listens, which is before it is ready; rejects with what it wrote if it ends instead. */
+export async function launchServer(options: ServerOptions): Promise<RunningServer> {
   const process = new Process(serveArgs(options));
-  const server = await Promise.race([
+  const port = await Promise.race([
     process.ended.then((ended) => {
       throw new Error(`the server ended with ${String(ended.code)}: ${ended.stdout}${ended.stderr}`);
     }),
-    untilReady(process),
+    until(
+      'the server listens',
+      () => parseLog(process.stdout).find(({ port }) => typeof port === 'number')?.port as number | undefined,
+      START_TIMEOUT_MS,
+    ),
   ]);
-  return server;
+  return new RunningServer(process, port);
 }
 
-async function untilReady(process: Process): Promise<RunningServer> {
-  const port = await until(
-    'the server listens',
-    () => parseLog(process.stdout).find(({ port }) => typeof port === 'number')?.port as number | undefined,
-    START_TIMEOUT_MS,
-  );
-  const server = new RunningServer(process, port);
-  await until(
-    'the server is ready',
-    async () => (await fetch(`${server.url}/readyz`)).status === 200 || undefined,
-    START_TIMEOUT_MS,
-  );
+/** Resolves when /readyz answers 200. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const server = await launchServer(options);
+  await Promise.race([
+    server.ended.then(({ stdout, stderr }) => {
+      throw new Error(`the server ended before it was ready: ${stdout}${stderr}`);
+    }),
+    until(
+      'the server is ready',
+      async () => (await probe(server.url, '/readyz')).status === 200 || undefined,
+      START_TIMEOUT_MS,
+    ),
+  ]);
   return server;
 }
