@@ -27,7 +27,7 @@ export function computeBlocks(
           b,
           coefficients.map((c, power) => c * strength ** power),
         );
-  if (m > 1) return new Float32Array(blockProduct(blocks, m, stored, b));
+  if (m > 1) return blockProduct(blocks, m, stored, b);
   if (width % b === 0) return repeat(blocks, width, b);
   return cropped(blocks, stored, b, width, blockSize);
 }

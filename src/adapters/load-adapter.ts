@@ -1,7 +1,7 @@
 /** Reads one adapter folder into operands. Blocks for as long as that takes: runs in the loader's thread. */
 import { createHash } from 'node:crypto';
 import { PapillonError } from '../errors.js';
-import { orthogonalityResidual } from '../math/index.js';
+import { largestResidual } from '../math/index.js';
 import type { ModuleOperands, Rotation } from '../types.js';
 import { CONFIG_FILE, MODEL_CONFIG_FILE, withAdapterFiles, type AdapterFiles } from './adapter-files.js';
 import { planCheckpoint, type CheckpointPlan, type ModulePlan } from './checkpoint-plan.js';
@@ -157,7 +157,7 @@ function rotationOf(
 ): { served: Rotation; residual: number } | null {
   const blocks = computeBlocks(plan, decodeTensor(data, plan.tensor), strength);
   if (blocks === null) return null;
-  const residual = orthogonalityResidual(blocks, plan.width / plan.blockSize, plan.blockSize);
+  const residual = largestResidual(blocks, plan.width / plan.blockSize, plan.blockSize);
   if (!(residual <= plan.maxResidual) || !Number.isFinite(residual)) {
     throw new PapillonError(
       'ADAPTER_NOT_ORTHOGONAL',

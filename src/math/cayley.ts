@@ -1,5 +1,8 @@
 /** The Cayley transform from unconstrained blocks to orthogonal ones, in float64. */
-import { solveInPlace } from './linear-solve.js';
+import { invertInPlace, solveInPlace } from './linear-solve.js';
+
+/** Largest |S[i, j]| for which elimination without pivoting keeps all but a few of float64's digits. */
+const MAX_UNPIVOTED = 64;
 
 /**
  * Q = (I − αS)(I + αS)⁻¹ with S = (A − Aᵀ)/2, for each block.
@@ -20,23 +23,48 @@ export function cayley(
     throw new RangeError(`expected ${count} blocks of ${b} × ${b}, got ${blocks.length} numbers`);
   }
   const q = new Float64Array(count * b * b);
-  const denominator = new Float64Array(b * b);
-  for (let block = 0; block < count; block++) {
-    const offset = block * b * b;
-    // Both factors are functions of S, so they commute: (I + S) Q = I − S needs one solve and no product.
-    const numerator = q.subarray(offset, offset + b * b);
-    for (let i = 0; i < b; i++) {
-      for (let j = 0; j < b; j++) {
-        const s =
-          (strength * ((blocks[offset + i * b + j] as number) - (blocks[offset + j * b + i] as number))) / 2;
-        const unit = i === j ? 1 : 0;
-        denominator[i * b + j] = unit + s;
-        numerator[i * b + j] = unit - s;
-      }
+  for (let offset = 0; offset < q.length; offset += b * b) {
+    const largest = addSkew(q, blocks, offset, b, strength);
+    // Both factors are functions of S, so they commute: Q = 2(I + S)⁻¹ − I.
+    if (largest <= MAX_UNPIVOTED) {
+      invertInPlace(q, offset, b);
+      for (let i = 0; i < b * b; i++) q[offset + i] = 2 * (q[offset + i] as number);
+      for (let i = 0; i < b * b; i += b + 1) q[offset + i] = (q[offset + i] as number) - 1;
+    } else {
+      solvePivoted(q.subarray(offset, offset + b * b), b);
     }
-    if (!solveInPlace(denominator, numerator, b)) numerator.fill(NaN);
   }
   return q;
+}
+
+/** Writes I + αS of the block at `offset` and returns max |αS[i, j]|; NaN where it has one. */
+function addSkew(
+  target: Float64Array,
+  blocks: Float32Array | Float64Array,
+  offset: number,
+  b: number,
+  strength: number,
+): number {
+  let largest = 0;
+  for (let i = 0; i < b; i++) {
+    const row = offset + i * b;
+    for (let j = 0; j < i; j++) {
+      const mirrored = offset + j * b + i;
+      const s = (strength * ((blocks[row + j] as number) - (blocks[mirrored] as number))) / 2;
+      target[row + j] = s;
+      target[mirrored] = -s;
+      largest = Math.max(largest, Math.abs(s));
+    }
+    target[row + i] = 1;
+  }
+  return largest;
+}
+
+/** I + S becomes Q by (I + S) Q = I − S, or NaN where that cannot be solved. */
+function solvePivoted(block: Float64Array, b: number): void {
+  const numerator = block.map((value, i) => (i % (b + 1) === 0 ? value : -value));
+  if (solveInPlace(block, numerator, b)) block.set(numerator);
+  else block.fill(NaN);
 }
 
 /** Whether A − Aᵀ = 0 for every block [count, b, b]: then Q = I whatever the strength. */

@@ -4,7 +4,7 @@
  */
 export { cayley, isSymmetric } from './cayley.js';
 export { blockProduct, butterflyPermutation, isButterfly, productBlockSize } from './butterfly.js';
-export { embedBlocks, multiplyBlocks, orthogonalityResidual, rotateRows } from './blocks.js';
+export { embedBlocks, largestResidual, multiplyBlocks, orthogonalityResidual, rotateRows } from './blocks.js';
 export { bfloat16ToFloat32, float16ToFloat32, float16ToNumber } from './half.js';
 export { mergeOutputRotation, mergeWeight } from './merge.js';
 export { polynomial, unpackSkew } from './neumann.js';

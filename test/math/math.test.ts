@@ -100,8 +100,9 @@ test('the block product equals the product of explicit permutations and block-di
       const product = blockProduct(cayley(Float64Array.from(a), m * D, b, strength), m, D, b);
       const { blocks, outside } = diagonalBlocks(denseRotation(a, m, D, b, strength), D * b, e);
       assert.ok(outside < 1e-12, 'nothing outside the blocks of e');
-      assert.ok(maxDifference(product, blocks) < 1e-10);
-      assert.ok(orthogonalityResidual(product, (D * b) / e, e) < 1e-10);
+      // Summed in float64, stored in float32.
+      assert.ok(maxDifference(product, blocks) < 1e-7);
+      assert.ok(orthogonalityResidual(product, (D * b) / e, e) < 1e-6);
     }),
     { numRuns: 40, seed: 2 },
   );
