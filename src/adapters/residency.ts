@@ -255,8 +255,9 @@ export class Residency {
       if (part === undefined || record.removed || record.unloaded) continue;
       const { kind, moduleNames, labels, digest, residual } = part;
       const isItself = seen.length === 1 && strength === record.strength;
-      const previous = record.current;
-      const previousKey = record.currentKey;
+      const { current: previous, currentKey: previousKey } = record;
+      const itself = Blend.of(record);
+      const wasResident = cache.has(itself.current?.key ?? '');
       record.adopt(
         { kind, moduleNames, labels, digest, residual, bytes: isItself ? bytes : null },
         fingerprint,
@@ -264,6 +265,7 @@ export class Residency {
       if (previous === null || previousKey === null || previous.digest === digest) continue;
       cache.retireUses(previousKey);
       logger?.info({ adapter: record.id, from: previous.digest, to: digest }, 'adapter replaced');
+      if (wasResident && !isItself) this.load(itself).catch(() => undefined);
     }
   }
 

@@ -70,6 +70,26 @@ test('a retired version that is loaded again is back in service', () => {
   assert.equal(cache.bytes, 10);
 });
 
+test('what a version is made of retires all that is made of it', () => {
+  const { cache, detached } = open(100);
+  cache.add('a', 10, ['a@1']).release();
+  cache.add('b', 10, ['b@1']).release();
+  const user = cache.add('a+b', 10, ['a@1', 'b@1']);
+  cache.add('a+a', 10, ['a@1', 'a@1']).release();
+  assert.ok(cache.isUsed('a@1') && cache.isUsed('b@1'));
+  assert.ok(!cache.isUsed('a') && !cache.isUsed('c@1'));
+  cache.retireUses('c@1');
+  cache.retireUses('a@1');
+  assert.deepEqual(detached, ['a', 'a+a']);
+  assert.ok(cache.isUsed('a@1'), 'until its last user is gone');
+  user.release();
+  assert.deepEqual(detached, ['a', 'a+a', 'a+b']);
+  assert.ok(!cache.isUsed('a@1') && cache.isUsed('b@1'));
+  assert.equal(cache.bytes, 10);
+  cache.clear();
+  assert.ok(!cache.isUsed('b@1'));
+});
+
 test('after a loss nothing is resident, and old holds cannot touch what comes after', () => {
   const { cache, detached } = open(100);
   const old = cache.add('a', 10);
@@ -89,7 +109,10 @@ test('any sequence of operations keeps the books right', () => {
     fc.record({ do: fc.constant('add' as const), key }),
     fc.record({ do: fc.constant('hold' as const), key }),
     fc.record({ do: fc.constant('release' as const), key }),
-    fc.record({ do: fc.constantFrom('pin' as const, 'unpin' as const, 'retire' as const, 'clear' as const), key }),
+    fc.record({
+      do: fc.constantFrom('pin' as const, 'unpin' as const, 'retire' as const, 'clear' as const),
+      key,
+    }),
   );
   const bytes = { a: 5, b: 10, c: 15, d: 20 };
   fc.assert(
@@ -124,8 +147,12 @@ test('any sequence of operations keeps the books right', () => {
         const total = resident.reduce((sum, [, value]) => sum + value, 0);
         assert.equal(cache.bytes, total);
         assert.deepEqual(reported(), { count: resident.length, bytes: total });
-        for (const { key: held, hold } of holds) if (hold.valid) assert.ok(cache.has(held), 'in use, so resident');
-        const busy = new Set([...holds.filter(({ hold }) => hold.valid).map(({ key: held }) => held), ...pinned]);
+        for (const { key: held, hold } of holds)
+          if (hold.valid) assert.ok(cache.has(held), 'in use, so resident');
+        const busy = new Set([
+          ...holds.filter(({ hold }) => hold.valid).map(({ key: held }) => held),
+          ...pinned,
+        ]);
         if (total > 30) {
           for (const [name] of resident) assert.ok(busy.has(name), 'beyond the bound only what is in use');
         }

@@ -2,88 +2,22 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { test, type TestContext } from 'node:test';
-import { AdapterLoader, AdapterRegistry, resolveAdaptersDirectory, type RegistryOptions } from '#dist/adapters/index.js';
+import { test } from 'node:test';
+import { resolveAdaptersDirectory } from '#dist/adapters/index.js';
 import { PapillonError } from '#dist/errors.js';
-import type { AdapterObserver } from '#dist/types.js';
 import { at } from '../support/at.js';
 import {
   boftConfig,
   boftTensors,
-  FakeClock,
-  FakeExecutor,
-  loadContext,
   queryTensors,
   refusal,
   temporaryDirectory,
   writeAdapter,
 } from './support.js';
-
-/** Bytes of the operands of `queryTensors`. */
-const BYTES = 152;
-
-class Observed implements AdapterObserver {
-  hits = 0;
-  misses = 0;
-  evicted = 0;
-  resident = { catalogued: 0, count: 0, bytes: 0 };
-  readonly loads: string[] = [];
-  cacheHit(): void {
-    this.hits++;
-  }
-  cacheMiss(): void {
-    this.misses++;
-  }
-  cacheEvicted(): void {
-    this.evicted++;
-  }
-  residentChanged(resident: typeof this.resident): void {
-    this.resident = { ...resident };
-  }
-  loaded({ outcome }: { outcome: string }): void {
-    this.loads.push(outcome);
-  }
-}
-
-async function open(
-  t: TestContext,
-  prepare: (root: string) => void = () => undefined,
-  change: Partial<RegistryOptions> = {},
-) {
-  const root = temporaryDirectory(t);
-  prepare(root);
-  const executor = new FakeExecutor();
-  const clock = new FakeClock();
-  const observed = new Observed();
-  const loader = new AdapterLoader(loadContext(root));
-  const registry = await AdapterRegistry.open({
-    root,
-    executor,
-    loader,
-    clock,
-    observer: observed,
-    hostCacheBytes: 10_000,
-    ...change,
-  });
-  t.after(async () => {
-    registry.close();
-    await loader.close();
-  });
-  return { root, executor, clock, observed, registry };
-}
-
-const write = (name: string, seed = 1) => (root: string) => void writeAdapter(root, name, queryTensors(seed));
-
-/** Leases an adapter, waits for it, gives it back. */
-async function touch(registry: AdapterRegistry, id: string): Promise<string> {
-  const lease = registry.lease(id);
-  await lease.whenReady();
-  lease.release();
-  return lease.version;
-}
+import { BYTES, openRegistry, touch, write } from './registry-support.js';
 
 test('folders are catalogued without loading, and loaded by the first lease', async (t) => {
-  const { registry, executor, observed } = await open(t, write('a'));
+  const { registry, executor, observed } = await openRegistry(t, write('a'));
   await registry.settled();
   const before = registry.info('a');
   assert.equal(before?.state, 'available');
@@ -119,7 +53,7 @@ test('folders are catalogued without loading, and loaded by the first lease', as
 });
 
 test('many leases share one load', async (t) => {
-  const { registry, executor, observed } = await open(t, write('a'));
+  const { registry, executor, observed } = await openRegistry(t, write('a'));
   const leases = Array.from({ length: 20 }, () => registry.lease('a'));
   await Promise.all(leases.map((lease) => lease.whenReady()));
   assert.equal(executor.attaches, 1);
@@ -128,7 +62,7 @@ test('many leases share one load', async (t) => {
 });
 
 test('an unknown adapter is named, with those that are nearest', async (t) => {
-  const { registry } = await open(t, write('acme-billing'));
+  const { registry } = await openRegistry(t, write('acme-billing'));
   assert.throws(
     () => registry.lease('acme-biling'),
     refusal('UNKNOWN_MODEL', '"acme-biling"', '"acme-billing"'),
@@ -141,8 +75,12 @@ test('an unknown adapter is named, with those that are nearest', async (t) => {
 });
 
 test('idle versions are evicted by bytes, and come back on demand as the same version', async (t) => {
-  const prepare = (root: string) => { ['a', 'b', 'c'].forEach((name, i) => { write(name, i + 1)(root); }); };
-  const { registry, executor, observed } = await open(t, prepare, { hostCacheBytes: 2 * BYTES });
+  const prepare = (root: string) => {
+    ['a', 'b', 'c'].forEach((name, i) => {
+      write(name, i + 1)(root);
+    });
+  };
+  const { registry, executor, observed } = await openRegistry(t, prepare, { hostCacheBytes: 2 * BYTES });
   const version = await touch(registry, 'a');
   await touch(registry, 'b');
   await touch(registry, 'c');
@@ -155,8 +93,12 @@ test('idle versions are evicted by bytes, and come back on demand as the same ve
 });
 
 test('leased and pinned versions stay resident beyond the bound', async (t) => {
-  const prepare = (root: string) => { ['a', 'b', 'c'].forEach((name, i) => { write(name, i + 1)(root); }); };
-  const { registry, executor } = await open(t, prepare, { hostCacheBytes: BYTES });
+  const prepare = (root: string) => {
+    ['a', 'b', 'c'].forEach((name, i) => {
+      write(name, i + 1)(root);
+    });
+  };
+  const { registry, executor } = await openRegistry(t, prepare, { hostCacheBytes: BYTES });
   await registry.configure('a', { pinned: true, mode: 'activations' });
   await registry.settled();
   assert.equal(registry.info('a')?.state, 'ready', 'pinning loads');
@@ -164,16 +106,25 @@ test('leased and pinned versions stay resident beyond the bound', async (t) => {
   const lease = registry.lease('b');
   await lease.whenReady();
   await touch(registry, 'c');
-  assert.deepEqual([...executor.resident.keys()].map((key) => key[0]), ['a', 'b']);
+  assert.deepEqual(
+    [...executor.resident.keys()].map((key) => key[0]),
+    ['a', 'b'],
+  );
   lease.release();
-  assert.deepEqual([...executor.resident.keys()].map((key) => key[0]), ['a']);
+  assert.deepEqual(
+    [...executor.resident.keys()].map((key) => key[0]),
+    ['a'],
+  );
   await registry.configure('a', { pinned: false });
   await touch(registry, 'c');
-  assert.deepEqual([...executor.resident.keys()].map((key) => key[0]), ['c']);
+  assert.deepEqual(
+    [...executor.resident.keys()].map((key) => key[0]),
+    ['c'],
+  );
 });
 
 test('a folder that appears is served, one that is removed is unknown, requests under way finish', async (t) => {
-  const { root, registry, executor } = await open(t);
+  const { root, registry, executor } = await openRegistry(t);
   assert.throws(() => registry.lease('a'), refusal('UNKNOWN_MODEL'));
   write('a')(root);
   await registry.rescan();
@@ -189,7 +140,7 @@ test('a folder that appears is served, one that is removed is unknown, requests 
 });
 
 test('a replaced folder: new requests move when it is loaded, old ones keep theirs', async (t) => {
-  const { root, registry, executor } = await open(t, write('a', 1));
+  const { root, registry, executor } = await openRegistry(t, write('a', 1));
   const old = registry.lease('a');
   await old.whenReady();
   let letIn = (): void => undefined;
@@ -220,7 +171,7 @@ test('a replaced folder: new requests move when it is loaded, old ones keep thei
 });
 
 test('a broken replacement: the last good version is served and the error shown, until it is repaired', async (t) => {
-  const { root, registry } = await open(t, write('a', 1));
+  const { root, registry } = await openRegistry(t, write('a', 1));
   const version = await touch(registry, 'a');
   writeFileSync(path.join(root, 'a', 'adapter_model.safetensors'), 'broken');
   await registry.rescan();
@@ -243,7 +194,7 @@ test('a broken replacement: the last good version is served and the error shown,
 });
 
 test('touched files that are the same are the same version', async (t) => {
-  const { root, registry, executor } = await open(t, write('a'));
+  const { root, registry, executor } = await openRegistry(t, write('a'));
   const version = await touch(registry, 'a');
   write('a')(root);
   await registry.rescan();
@@ -253,7 +204,7 @@ test('touched files that are the same are the same version', async (t) => {
 });
 
 test('broken adapters are listed as failed before anybody asks, and answer with their own error', async (t) => {
-  const { root, registry, observed } = await open(t, (directory) => {
+  const { root, registry, observed } = await openRegistry(t, (directory) => {
     write('good')(directory);
     writeAdapter(directory, 'lora', queryTensors(), { peft_type: 'LORA' });
     writeAdapter(directory, 'unfit', boftTensors('encoder.query', { D: 3, b: 2, out: 6 }));
@@ -262,6 +213,8 @@ test('broken adapters are listed as failed before anybody asks, and answer with 
     write('noconfig')(directory);
     rmSync(path.join(directory, 'noconfig', 'adapter_config.json'));
     write('a,b')(directory);
+    write('good+good')(directory);
+    write('good*2')(directory);
     write('bell\u0007')(directory);
     write('base')(directory);
     mkdirSync(path.join(directory, 'no-adapter'));
@@ -269,9 +222,13 @@ test('broken adapters are listed as failed before anybody asks, and answer with 
     writeFileSync(path.join(directory, 'README.md'), 'text');
   });
   await registry.settled();
-  const states = Object.fromEntries(registry.list().map(({ id, state, error }) => [id, error?.code ?? state]));
+  const states = Object.fromEntries(
+    registry.list().map(({ id, state, error }) => [id, error?.code ?? state]),
+  );
   assert.deepEqual(states, {
     'a,b': 'ADAPTER_NAME_INVALID',
+    'good+good': 'ADAPTER_NAME_INVALID',
+    'good*2': 'ADAPTER_NAME_INVALID',
     base: 'ADAPTER_NAME_INVALID',
     'bell\u0007': 'ADAPTER_NAME_INVALID',
     good: 'available',
@@ -283,6 +240,9 @@ test('broken adapters are listed as failed before anybody asks, and answer with 
   assert.equal(registry.info('lora')?.state, 'failed');
   await assert.rejects(registry.lease('lora').whenReady(), refusal('ADAPTER_TYPE_UNSUPPORTED'));
   await assert.rejects(registry.lease('a,b').whenReady(), refusal('ADAPTER_NAME_INVALID', 'commas'));
+  // Not the composition that it reads like.
+  await assert.rejects(registry.lease('good+good').whenReady(), refusal('ADAPTER_NAME_INVALID', '"+"'));
+  await assert.rejects(registry.lease('good*2').whenReady(), refusal('ADAPTER_NAME_INVALID', '"*"'));
   assert.ok(observed.loads.includes('ADAPTER_TYPE_UNSUPPORTED'));
   // Repaired, it is served without a scan: a request looks whether the files are still the broken ones.
   writeAdapter(root, 'lora', queryTensors());
@@ -292,7 +252,7 @@ test('broken adapters are listed as failed before anybody asks, and answer with 
 
 test('links: inside the directory they are adapters, outside they are refused', async (t) => {
   const outside = temporaryDirectory(t);
-  const { root, registry } = await open(t, (directory) => {
+  const { root, registry } = await openRegistry(t, (directory) => {
     symlinkSync(writeAdapter(outside, 'secret', queryTensors()), path.join(directory, 'escape'));
     mkdirSync(path.join(directory, '.versions'));
     write('v1', 1)(path.join(directory, '.versions'));
@@ -310,8 +270,12 @@ test('links: inside the directory they are adapters, outside they are refused', 
 });
 
 test('after the executor is lost everything is reloaded on demand, leases too', async (t) => {
-  const prepare = (root: string) => { ['a', 'b', 'c'].forEach((name, i) => { write(name, i + 1)(root); }); };
-  const { root, registry, executor, observed } = await open(t, prepare);
+  const prepare = (root: string) => {
+    ['a', 'b', 'c'].forEach((name, i) => {
+      write(name, i + 1)(root);
+    });
+  };
+  const { root, registry, executor, observed } = await openRegistry(t, prepare);
   const [a, b, c] = [registry.lease('a'), registry.lease('b'), registry.lease('c')];
   await Promise.all([a, b, c].map((lease) => lease.whenReady()));
   const { key } = a;
@@ -332,7 +296,7 @@ test('after the executor is lost everything is reloaded on demand, leases too', 
 });
 
 test('an executor lost while it takes operands gets them again', async (t) => {
-  const { registry, executor } = await open(t, write('a'));
+  const { registry, executor } = await openRegistry(t, write('a'));
   let first = true;
   executor.gate = () => {
     if (first) executor.reset();
@@ -347,7 +311,7 @@ test('an executor lost while it takes operands gets them again', async (t) => {
 });
 
 test('an executor that refuses fails the request; a restart is no fault of the adapter', async (t) => {
-  const { registry, executor } = await open(t, write('a'));
+  const { registry, executor } = await openRegistry(t, write('a'));
   executor.gate = () => Promise.reject(new PapillonError('ENGINE_RESTARTED', 'restarted'));
   await assert.rejects(registry.lease('a').whenReady(), refusal('ENGINE_RESTARTED'));
   assert.equal(registry.info('a')?.error, null);
@@ -356,7 +320,7 @@ test('an executor that refuses fails the request; a restart is no fault of the a
 });
 
 test('a lease given back while it loads leaves the version idle', async (t) => {
-  const { registry, executor } = await open(t, write('a'));
+  const { registry, executor } = await openRegistry(t, write('a'));
   const lease = registry.lease('a');
   lease.release();
   lease.release();
@@ -366,7 +330,7 @@ test('a lease given back while it loads leaves the version idle', async (t) => {
 });
 
 test('unload takes out of service, load puts back; both also without the folder', async (t) => {
-  const { root, registry, executor } = await open(t, write('a'));
+  const { root, registry, executor } = await openRegistry(t, write('a'));
   const lease = registry.lease('a');
   await lease.whenReady();
   await registry.unload('a');
@@ -387,7 +351,7 @@ test('unload takes out of service, load puts back; both also without the folder'
 });
 
 test('load from a source below the directory, never from elsewhere', async (t) => {
-  const { root, registry } = await open(t, (directory) => {
+  const { root, registry } = await openRegistry(t, (directory) => {
     write('v1', 1)(path.join(directory, 'store'));
     write('v2', 2)(path.join(directory, 'store'));
   });
@@ -401,7 +365,9 @@ test('load from a source below the directory, never from elsewhere', async (t) =
     await assert.rejects(registry.load('tenant', { source }), refusal('ADAPTER_PATH_ESCAPES'));
   }
   await assert.rejects(registry.load('tenant', { source: 'store/none' }), refusal('ADAPTER_CONFIG_MISSING'));
-  await assert.rejects(registry.load('x,y', { source: 'store/v1' }), refusal('ADAPTER_NAME_INVALID'));
+  for (const name of ['x,y', 'x+y', 'x*2']) {
+    await assert.rejects(registry.load(name, { source: 'store/v1' }), refusal('ADAPTER_NAME_INVALID'));
+  }
   writeAdapter(path.join(root, 'store'), 'bad', {});
   await assert.rejects(registry.load('tenant', { source: 'store/bad' }), refusal('ADAPTER_EMPTY'));
   assert.equal(await touch(registry, 'tenant'), second.version, 'what was served is still served');
@@ -413,7 +379,7 @@ test('load from a source below the directory, never from elsewhere', async (t) =
 });
 
 test('load reads a folder that no scan has seen, and new files at once', async (t) => {
-  const { root, registry } = await open(t);
+  const { root, registry } = await openRegistry(t);
   write('late', 1)(root);
   const first = await registry.load('late');
   write('late', 2)(root);
@@ -424,7 +390,7 @@ test('load reads a folder that no scan has seen, and new files at once', async (
 
 test('biases equal to the base’s need no operand', async (t) => {
   const zeros = { shape: [6], values: [0, 0, 0, 0, 0, 0] };
-  const { registry, executor } = await open(t, (root) =>
+  const { registry, executor } = await openRegistry(t, (root) =>
     writeAdapter(root, 'a', {
       ...queryTensors(),
       'base_model.model.encoder.query.base_layer.bias': zeros,
@@ -447,7 +413,7 @@ test('biases equal to the base’s need no operand', async (t) => {
 
 test('a folder that appears is noticed', async (t) => {
   // The other adapter's loader thread keeps the process waiting: watches alone do not.
-  const { root, registry, clock } = await open(t, write('other'), { debounceMs: 250 });
+  const { root, registry, clock } = await openRegistry(t, write('other'), { debounceMs: 250 });
   write('a')(root);
   await clock.scheduled(250);
   clock.advance(250);
@@ -456,7 +422,7 @@ test('a folder that appears is noticed', async (t) => {
 });
 
 test('a change inside a folder is noticed, through a link too', async (t) => {
-  const { root, registry, clock } = await open(
+  const { root, registry, clock } = await openRegistry(
     t,
     (directory) => {
       write('v1', 1)(path.join(directory, '.versions'));
@@ -474,7 +440,7 @@ test('a change inside a folder is noticed, through a link too', async (t) => {
 });
 
 test('without events the directory is looked at now and then', async (t) => {
-  const { registry, clock } = await open(t, write('a'), { rescanIntervalMs: 5000 });
+  const { registry, clock } = await openRegistry(t, write('a'), { rescanIntervalMs: 5000 });
   let scans = 0;
   const rescan = registry.rescan.bind(registry);
   registry.rescan = () => {
@@ -491,13 +457,10 @@ test('a directory that is none is refused without naming its path', async (t) =>
   const root = temporaryDirectory(t);
   writeFileSync(path.join(root, 'file'), '');
   for (const name of ['none', 'file']) {
-    await assert.rejects(
-      resolveAdaptersDirectory(path.join(root, name)),
-      (error: Error) => {
-        assert.ok(!error.message.includes(root));
-        return refusal('CONFIG_INVALID')(error);
-      },
-    );
+    await assert.rejects(resolveAdaptersDirectory(path.join(root, name)), (error: Error) => {
+      assert.ok(!error.message.includes(root));
+      return refusal('CONFIG_INVALID')(error);
+    });
   }
   assert.equal(await resolveAdaptersDirectory(`${root}/../${path.basename(root)}`), root);
 });

@@ -89,12 +89,19 @@ export function boftConfig(change: object = {}): object {
 /** A fresh directory, removed after the test. */
 export function temporaryDirectory(t: TestContext): string {
   const directory = realpathSync(mkdtempSync(path.join(tmpdir(), 'papillon-')));
-  t.after(() => { rmSync(directory, { recursive: true, force: true }); });
+  t.after(() => {
+    rmSync(directory, { recursive: true, force: true });
+  });
   return directory;
 }
 
 /** Writes an adapter's folder in place. */
-export function writeAdapter(root: string, name: string, tensors: Tensors, config: object = boftConfig()): string {
+export function writeAdapter(
+  root: string,
+  name: string,
+  tensors: Tensors,
+  config: object = boftConfig(),
+): string {
   const folder = path.join(root, name);
   mkdirSync(folder, { recursive: true });
   writeFileSync(path.join(folder, 'adapter_config.json'), JSON.stringify(config));
@@ -176,12 +183,12 @@ export class FakeExecutor implements Executor {
   readonly resident = new Map<string, AdapterOperands>();
   attaches = 0;
   /** Awaited by each attach. */
-  gate: () => Promise<void> = () => Promise.resolve();
+  gate: (key: string) => Promise<void> = () => Promise.resolve();
   readonly #resets: (() => void)[] = [];
 
   async attach(operands: AdapterOperands): Promise<void> {
     this.attaches++;
-    await this.gate();
+    await this.gate(operands.key);
     this.resident.set(operands.key, operands);
   }
 

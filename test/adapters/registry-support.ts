@@ -1,0 +1,88 @@
+/** A registry over real files, the real loader thread, a fake executor and a fake clock. */
+import type { TestContext } from 'node:test';
+import {
+  AdapterLoader,
+  AdapterRegistry,
+  type LoadContext,
+  type RegistryOptions,
+} from '#dist/adapters/index.js';
+import type { AdapterObserver, AdapterOptions } from '#dist/types.js';
+import {
+  FakeClock,
+  FakeExecutor,
+  loadContext,
+  queryTensors,
+  temporaryDirectory,
+  writeAdapter,
+} from './support.js';
+
+/** Bytes of the operands of `queryTensors`. */
+export const BYTES = 152;
+
+export class Observed implements AdapterObserver {
+  hits = 0;
+  misses = 0;
+  evicted = 0;
+  resident = { catalogued: 0, count: 0, bytes: 0 };
+  readonly loads: string[] = [];
+  cacheHit(): void {
+    this.hits++;
+  }
+  cacheMiss(): void {
+    this.misses++;
+  }
+  cacheEvicted(): void {
+    this.evicted++;
+  }
+  residentChanged(resident: typeof this.resident): void {
+    this.resident = { ...resident };
+  }
+  loaded({ outcome }: { outcome: string }): void {
+    this.loads.push(outcome);
+  }
+}
+
+export async function openRegistry(
+  t: TestContext,
+  prepare: (root: string) => void = () => undefined,
+  change: Partial<RegistryOptions> = {},
+  context: Partial<LoadContext> = {},
+) {
+  const root = temporaryDirectory(t);
+  prepare(root);
+  const executor = new FakeExecutor();
+  const clock = new FakeClock();
+  const observed = new Observed();
+  const loader = new AdapterLoader(loadContext(root, context));
+  const registry = await AdapterRegistry.open({
+    root,
+    executor,
+    loader,
+    clock,
+    observer: observed,
+    hostCacheBytes: 10_000,
+    ...change,
+  });
+  t.after(async () => {
+    registry.close();
+    await loader.close();
+  });
+  return { root, executor, clock, observed, registry, loader };
+}
+
+export const write =
+  (name: string, seed = 1) =>
+  (root: string) =>
+    void writeAdapter(root, name, queryTensors(seed));
+
+/** Leases what a request may name, waits for it, gives it back. */
+export async function touch(
+  registry: AdapterRegistry,
+  id: string,
+  options?: AdapterOptions,
+): Promise<string> {
+  const lease = registry.lease(id, options);
+  await lease.whenReady();
+  lease.release();
+  return lease.version;
+}
