@@ -2,6 +2,11 @@
 import type { BenchModel, ShapeName } from './shapes.js';
 import type { Findings } from './support/report.js';
 
+/** What a benchmark needs is not on this machine. The message says what, and how to get it. */
+export class CannotMeasure extends Error {
+  override readonly name = 'CannotMeasure';
+}
+
 export interface BenchOptions {
   readonly model: BenchModel;
   readonly seed: number;
@@ -11,6 +16,8 @@ export interface BenchOptions {
   readonly full: boolean;
   /** Where models, adapters and compiled forms are kept between runs. */
   readonly workFolder: string;
+  /** Python interpreter for what is compared with. */
+  readonly python: string;
   /** Says what is being done. */
   readonly progress: (text: string) => void;
 }
@@ -21,5 +28,7 @@ export interface Benchmark {
   readonly summary: string;
   /** The base that its goals are set for. */
   readonly shape: ShapeName;
+  /** Throws CannotMeasure where something is missing, before anything is made. */
+  check?(options: Pick<BenchOptions, 'python'>): void;
   run(options: BenchOptions): Promise<Findings>;
 }

@@ -32,7 +32,7 @@ export type ShapeName = keyof typeof SHAPES;
 const FORMAT = 1;
 
 export interface BenchModel {
-  readonly name: ShapeName;
+  readonly name: string;
   readonly shape: BertShape;
   /** Holds model.onnx and model.onnx.data. */
   readonly folder: string;
@@ -40,9 +40,19 @@ export interface BenchModel {
   readonly cacheFolder: string;
 }
 
-/** The model's folder below `workFolder`, written there first if it is not. */
-export function benchModel(name: ShapeName, seed: number, workFolder: string): BenchModel {
-  const shape = SHAPES[name];
+/**
+ * The model's folder below `workFolder`, written there first if it is not.
+ *
+ * @param layers instead of the shape's own number.
+ */
+export function benchModel(
+  shapeName: ShapeName,
+  seed: number,
+  workFolder: string,
+  layers?: number,
+): BenchModel {
+  const shape = { ...SHAPES[shapeName], ...(layers !== undefined && { layers }) };
+  const name = layers === undefined ? shapeName : `${shapeName}-${String(layers)}-layers`;
   const folder = join(workFolder, 'models', `${name}-seed${String(seed)}-v${String(FORMAT)}`);
   if (!existsSync(folder)) {
     mkdirSync(join(workFolder, 'models'), { recursive: true });

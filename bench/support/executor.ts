@@ -13,12 +13,13 @@ const NO_OBSERVER: RuntimeObserver = {
   plansChanged: ignore,
 };
 
-export async function openExecutor(model: BenchModel): Promise<OnnxExecutor> {
+/** @param threads of one operator; 0 leaves it to ONNX Runtime. */
+export async function openExecutor(model: BenchModel, threads = 0): Promise<OnnxExecutor> {
   return OnnxExecutor.start({
     modelPath: model.folder,
     servedName: null,
     cacheFolder: model.cacheFolder,
-    session: { provider: 'cpu', threads: 0 },
+    session: { provider: 'cpu', threads },
     log: SILENT,
     observer: NO_OBSERVER,
   });

@@ -11,14 +11,12 @@ const MAX_OPERAND_BYTES = 2 ** 32;
 
 /** Loads adapters of all linear layers of the encoder from folders in `root`. Its thread starts with the first. */
 export function openLoader(model: BenchModel, root: string): AdapterLoader {
-  const modules = adaptedModules(model.shape, 'all').map(
-    ({ name, inFeatures, outFeatures }): BaseModule => ({
-      name,
-      kind: 'linear',
-      inFeatures,
-      outFeatures,
-      bias: new Float32Array(outFeatures),
-    }),
-  );
+  const modules = adaptedModules(model.shape, 'all').map(({ name, inFeatures, outFeatures }): BaseModule => ({
+    name,
+    kind: 'linear',
+    inFeatures,
+    outFeatures,
+    bias: new Float32Array(outFeatures),
+  }));
   return new AdapterLoader(loadContext(realpathSync(root), model.folder, modules, MAX_OPERAND_BYTES));
 }
