@@ -57,7 +57,8 @@ export interface OpenOrder {
 /** Throws CannotMeasure unless the interpreter runs and has what is needed. Takes well under a second. */
 export function checkPython(python: string): void {
   const { error, status, stdout, stderr } = spawnSync(python, [SCRIPT, '--check'], { encoding: 'utf8' });
-  if (error) throw new CannotMeasure(`${python} cannot be run (${error.message}). ${howToInstall('python3')}`);
+  if (error)
+    throw new CannotMeasure(`${python} cannot be run (${error.message}). ${howToInstall('python3')}`);
   if (status !== 0) {
     throw new CannotMeasure(`${python} ended with ${String(status)}: ${stderr.trim().slice(-ERROR_TAIL)}`);
   }
@@ -65,7 +66,9 @@ export function checkPython(python: string): void {
   const missing = Object.keys(versions).filter((name) => versions[name] === null);
   if (missing.length === 0) return;
   const are = missing.length === 1 ? 'is' : 'are';
-  throw new CannotMeasure(`${missing.join(', ')} ${are} not installed for ${python}. ${howToInstall(python)}`);
+  throw new CannotMeasure(
+    `${missing.join(', ')} ${are} not installed for ${python}. ${howToInstall(python)}`,
+  );
 }
 
 function howToInstall(python: string): string {

@@ -5,6 +5,8 @@ import { findModules } from '#dist/onnx/modules.js';
 import type { BenchModel } from '../shapes.js';
 import type { WeightPlace } from './python.js';
 
+const DATA_FILE = 'model.onnx.data';
+
 export interface Weights {
   /** File that all weights are in. */
   readonly data: string;
@@ -22,12 +24,13 @@ export function weightPlaces({ folder }: BenchModel): Weights {
     ),
   );
   const places = model.graph.initializer.flatMap((tensor): [string, WeightPlace][] => {
+    // Small constants are opened as ranges of the graph's own file.
+    if (externalEntry(tensor, 'location') !== DATA_FILE) return [];
     const offset = externalEntry(tensor, 'offset');
-    if (offset === undefined) return [];
     const linear = linears.get(tensor.name);
     const name = linear === undefined ? tensor.name : `${linear.name}.weight`;
     const transposed = linear !== undefined && !linear.storedOutIn;
-    return [[name, { offset: Number(offset), shape: tensorDims(tensor), transposed }]];
+    return [[name, { offset: Number(offset ?? 0), shape: tensorDims(tensor), transposed }]];
   });
-  return { data: join(folder, 'model.onnx.data'), weights: Object.fromEntries(places) };
+  return { data: join(folder, DATA_FILE), weights: Object.fromEntries(places) };
 }
