@@ -2,19 +2,34 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import { CannotMeasure } from './benchmark.js';
 import type { Benchmark } from './benchmark.js';
 import { catalogue } from './catalogue.js';
 import { coldStart } from './cold-start.js';
 import { eventLoop } from './event-loop.js';
 import { httpOverhead } from './http-overhead.js';
+import { load } from './load.js';
 import { mixedBatch } from './mixed-batch.js';
+import { peft } from './peft.js';
 import { SHAPES, benchModel } from './shapes.js';
 import type { ShapeName } from './shapes.js';
 import { startup } from './startup.js';
 import { describeMachine } from './support/machine.js';
 import { reportJson, reportMarkdown, reportText } from './support/report.js';
 
-const BENCHMARKS: readonly Benchmark[] = [mixedBatch, httpOverhead, eventLoop, coldStart, startup, catalogue];
+const BENCHMARKS: readonly Benchmark[] = [
+  mixedBatch,
+  httpOverhead,
+  eventLoop,
+  coldStart,
+  startup,
+  catalogue,
+  load,
+  peft,
+];
+
+/** Something that the benchmark needs is not installed. */
+const EXIT_CANNOT_MEASURE = 3;
 
 interface Options {
   readonly json: boolean;
@@ -22,6 +37,8 @@ interface Options {
   readonly quick: boolean;
   readonly full: boolean;
   readonly shape?: ShapeName;
+  readonly layers?: number;
+  readonly python: string;
   readonly seed: number;
   readonly work: string;
 }
@@ -38,7 +55,8 @@ function list(): string {
 }
 
 async function runBenchmark(benchmark: Benchmark, options: Options): Promise<void> {
-  const { quick, full, seed, work } = options;
+  const { quick, full, seed, work, layers, python } = options;
+  benchmark.check?.({ python });
   const shape = options.shape ?? benchmark.shape;
   const machine = describeMachine();
   const date = new Date().toISOString();
@@ -48,11 +66,11 @@ async function runBenchmark(benchmark: Benchmark, options: Options): Promise<voi
   };
   const workFolder = resolve(work);
   progress(`model of shape ${shape}`);
-  const model = benchModel(shape, seed, workFolder);
-  const findings = await benchmark.run({ model, seed, quick, full, workFolder, progress });
+  const model = benchModel(shape, seed, workFolder, layers);
+  const findings = await benchmark.run({ model, seed, quick, full, workFolder, python, progress });
   const seconds = Math.round((performance.now() - started) / 1000);
   // Goals are set for one shape: at another one, meeting or missing them says nothing.
-  const verdicts = shape === benchmark.shape ? findings.verdicts : [];
+  const verdicts = shape === benchmark.shape && layers === undefined ? findings.verdicts : [];
   const report = { benchmark: benchmark.name, date, seconds, seed, machine, ...findings, verdicts };
   const print = options.json ? reportJson : options.markdown ? reportMarkdown : reportText;
   process.stdout.write(print(report));
@@ -71,6 +89,8 @@ const program = new Command('npm run bench --')
       'another base than the goals are set for; tiny only shows that it runs',
     ).choices(Object.keys(SHAPES)),
   )
+  .option('--layers <number>', "fewer than the shape's: shows that it runs, sooner", wholeNumber)
+  .option('--python <path>', 'interpreter with PyTorch and PEFT, for peft', 'python3')
   .option('--seed <number>', 'of models, adapters and inputs', wholeNumber, 1)
   .option(
     '--work <folder>',
@@ -80,8 +100,17 @@ const program = new Command('npm run bench --')
   .addHelpText('after', `\nBenchmarks:\n${list()}`)
   .action(async (name: string | undefined, options: Options) => {
     const benchmark = BENCHMARKS.find((one) => one.name === name);
-    if (benchmark) await runBenchmark(benchmark, options);
-    else process.stdout.write(`Benchmarks (npm run bench -- NAME):\n${list()}\n`);
+    if (!benchmark) {
+      process.stdout.write(`Benchmarks (npm run bench -- NAME):\n${list()}\n`);
+      return;
+    }
+    try {
+      await runBenchmark(benchmark, options);
+    } catch (error) {
+      if (!(error instanceof CannotMeasure)) throw error;
+      process.stderr.write(`${benchmark.name}: ${error.message}\n`);
+      process.exitCode = EXIT_CANNOT_MEASURE;
+    }
   });
 
 // Leaving in order ends the servers and clients that were started.
