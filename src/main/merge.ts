@@ -1,5 +1,15 @@
 /** `papillon merge`: writes a plain ONNX model with an adapter merged into its weights. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { loadAdapter } from '../adapters/index.js';
@@ -10,21 +20,33 @@ import { openModel, readFloats, tensorDims } from '../onnx/model.js';
 import type { OnnxModel } from '../onnx/model.js';
 import { findModules } from '../onnx/modules.js';
 import type { GraphModule } from '../onnx/modules.js';
-import { replaceParameters } from '../onnx/passes/replace-parameters.js';
+import { replaceParameters, transpose } from '../onnx/passes/replace-parameters.js';
 import type { NewParameters } from '../onnx/passes/replace-parameters.js';
-import { writeStandalone } from '../onnx/standalone.js';
+import { standaloneFiles, writeStandalone } from '../onnx/standalone.js';
 import { locateModel } from '../runtime/index.js';
 import type { ModuleOperands } from '../types.js';
-import { loadContext } from './base-context.js';
+import { MAP_FILE, loadContext } from './base-context.js';
 
-interface MergeOptions {
-  readonly output: string;
-  readonly strength: string;
-}
+const MODEL_FILE = 'model.onnx';
+
+const CONFIG_FILE = 'config.json';
 
 /** Files of a model folder that describe the model and stay as they are. */
 const COMPANIONS =
-  /^(?:config|generation_config|tokenizer.*|special_tokens_map|vocab.*|merges|added_tokens|preprocessor_config|spiece|sentencepiece.*)\.(?:json|txt|model)$/;
+  /^(?:config|generation_config|tokenizer.*|special_tokens_map|vocab.*|merges|added_tokens|chat_template|(?:pre)?processor_config|spiece|sentencepiece.*)\.(?:json|txt|model|jinja)$/;
+
+export interface MergeRequest {
+  /** A model folder or an .onnx file. */
+  readonly model: string;
+  /** An adapter folder. */
+  readonly adapter: string;
+  /** Folder to write to; made where it does not exist. */
+  readonly output: string;
+  /** α, 1 by default: the checkpoint. */
+  readonly strength?: number;
+  /** Weights of this many bytes go into a file beside the model. */
+  readonly externalFromBytes?: number;
+}
 
 export function mergeCommand(): Command {
   return new Command('merge')
@@ -42,49 +64,111 @@ weights would be another model.
 Example:
   papillon merge models/demo-router adapters/acme-retail -o /tmp/acme-router`,
     )
-    .action((model: string, adapter: string, options: MergeOptions) => {
-      const strength = Number(options.strength);
+    .action((model: string, adapter: string, options: { output: string; strength: string }) => {
+      const strength = options.strength.trim() === '' ? NaN : Number(options.strength);
       if (!Number.isFinite(strength)) {
         throw new ConfigError(
           `--strength: ${JSON.stringify(options.strength)} is not accepted; give a number`,
         );
       }
-      process.stdout.write(`${merge(model, adapter, options.output, strength)}\n`);
+      process.stdout.write(`${mergeAdapter({ model, adapter, output: options.output, strength })}\n`);
     });
 }
 
-function merge(modelPath: string, adapterPath: string, output: string, strength: number): string {
-  const location = locateModel(modelPath);
-  const folder = resolve(adapterPath);
-  if (!existsSync(folder) || !statSync(folder).isDirectory()) {
-    throw new ConfigError(`${JSON.stringify(adapterPath)} is not a folder`);
-  }
-  const target = resolve(output);
-  if (existsSync(join(target, 'model.onnx'))) {
-    throw new ConfigError(
-      `--output: ${JSON.stringify(output)} holds a model.onnx already; choose another folder`,
-    );
-  }
+/**
+ * Writes `model.onnx` (with `model.onnx.data` where it is large) and the model folder's companions.
+ *
+ * @returns one line that says what was merged and written.
+ * @throws ConfigError where the paths cannot be used; PapillonError ADAPTER_…, SAFETENSORS_…, BASE_…
+ */
+export function mergeAdapter(request: MergeRequest): string {
+  const location = locateModel(request.model);
+  const folder = adapterFolder(request.adapter);
+  const target = resolve(request.output);
+  refuseExisting(request.output, target);
   const model = openModel(location.file);
   const modules = findModules(model);
   const context = loadContext(dirname(folder), location.folder, modules, Number.MAX_SAFE_INTEGER);
-  const adapter = loadAdapter(context, basename(folder), strength);
-  const byName = new Map(modules.map((module) => [module.name, module]));
-  const replacements = new Map<string, NewParameters>();
-  for (const own of adapter.operands) {
-    const module = byName.get(own.module);
-    if (!module) throw new PapillonError('ADAPTER_MODULE_UNKNOWN', `the base has no module '${own.module}'`);
-    replacements.set(own.module, mergedParameters(model, module, own));
-  }
-  replaceParameters(model, modules, replacements);
-  mkdirSync(target, { recursive: true });
-  const { files, weightBytes } = writeStandalone(model, target, 'model.onnx');
-  const companions = readdirSync(location.folder).filter((name) => COMPANIONS.test(name));
-  for (const name of companions) copyFileSync(join(location.folder, name), join(target, name));
+  const adapter = loadAdapter(context, basename(folder), request.strength);
+  const companions = readdirSync(location.folder, { withFileTypes: true })
+    .filter((entry) => !entry.isDirectory() && (COMPANIONS.test(entry.name) || entry.name === MAP_FILE))
+    .map(({ name }) => name);
+  replaceParameters(model, mergedModules(model, modules, adapter.operands));
+  const { files, weightBytes } = writing(request.output, target, () => {
+    const written = writeStandalone(model, target, MODEL_FILE, request);
+    const { labels } = adapter;
+    for (const name of location.folder === target ? [] : companions) {
+      const [from, to] = [join(location.folder, name), join(target, name)];
+      if (labels && name === CONFIG_FILE) writeFileSync(to, withLabels(readFileSync(from, 'utf8'), labels));
+      else copyFileSync(from, to);
+    }
+    return written;
+  });
   return (
-    `merged ${basename(folder)}@${adapter.digest} into ${replacements.size} modules of ${location.id}: ` +
+    `merged ${basename(resolve(request.adapter))}@${adapter.digest} into ${adapter.operands.length} modules of ${location.id}: ` +
     `${[...files, ...companions].join(', ')} (${(weightBytes / 2 ** 20).toFixed(1)} MiB of weights)`
   );
+}
+
+/** Resolved, so that links on the way to it do not count as leaving its directory. */
+function adapterFolder(path: string): string {
+  const full = resolve(path);
+  if (!existsSync(full) || !statSync(full).isDirectory()) {
+    throw new ConfigError(`${JSON.stringify(path)} is not a folder: name the adapter's`);
+  }
+  return realpathSync(full);
+}
+
+function refuseExisting(output: string, target: string): void {
+  for (const name of standaloneFiles(MODEL_FILE)) {
+    if (!existsSync(join(target, name))) continue;
+    throw new ConfigError(
+      `--output: ${JSON.stringify(output)} holds a ${name} already; choose another folder`,
+    );
+  }
+}
+
+/** Makes the folder and writes into it; a model that could not be written whole is removed. */
+function writing<T>(output: string, target: string, write: () => T): T {
+  try {
+    mkdirSync(target, { recursive: true });
+    return write();
+  } catch (error) {
+    if (existsSync(target) && statSync(target).isDirectory()) {
+      for (const name of [...standaloneFiles(MODEL_FILE), `.${MODEL_FILE}.partial`])
+        rmSync(join(target, name), { force: true });
+    }
+    if (error instanceof PapillonError || error instanceof ConfigError) throw error;
+    const reason = error instanceof Error && 'code' in error ? String(error.code) : 'an unexpected error';
+    throw new ConfigError(`--output: cannot write to ${JSON.stringify(output)} (${reason})`);
+  }
+}
+
+/** A model's config.json with the labels of the head that an adapter brought. */
+function withLabels(text: string, labels: readonly string[]): string {
+  let config: unknown;
+  try {
+    config = JSON.parse(text);
+  } catch {
+    throw new ConfigError(`${CONFIG_FILE} in the model folder is not valid JSON`);
+  }
+  const id2label = Object.fromEntries(labels.entries());
+  const label2id = Object.fromEntries(labels.map((label, id) => [label, id]));
+  return `${JSON.stringify({ ...Object(config), id2label, label2id, num_labels: undefined }, null, 2)}\n`;
+}
+
+/** One module after another, so that one merged weight is in memory as float32. */
+function* mergedModules(
+  model: OnnxModel,
+  modules: readonly GraphModule[],
+  operands: readonly ModuleOperands[],
+): Generator<readonly [GraphModule, NewParameters]> {
+  const byName = new Map(modules.map((module) => [module.name, module]));
+  for (const own of operands) {
+    const module = byName.get(own.module);
+    if (!module) throw new PapillonError('ADAPTER_MODULE_UNKNOWN', `the base has no module '${own.module}'`);
+    yield [module, mergedParameters(model, module, own)];
+  }
 }
 
 /** W' = diag(s) · Oᵀ · W · Rᵀ of a layer, E' = E · O of an embedding. */
@@ -93,7 +177,8 @@ function mergedParameters(model: OnnxModel, module: GraphModule, own: ModuleOper
   const isChanged = rotation ?? outputRotation ?? scale ?? given;
   if (!isChanged) return bias ? { bias } : {};
   let weight = given ?? frozenWeight(model, module);
-  if (module.kind === 'embedding' && outputRotation) {
+  if (module.kind === 'embedding') {
+    if (!outputRotation) return { weight };
     const { blocks, blockSize: e } = outputRotation;
     const width = module.outFeatures;
     return { weight: rotateRows(weight, weight.length / width, blocks, width / e, e) };
@@ -102,7 +187,8 @@ function mergedParameters(model: OnnxModel, module: GraphModule, own: ModuleOper
   if (outputRotation)
     weight = mergeOutputRotation(weight, rows, outputRotation.blockSize, outputRotation.blocks);
   const blocks = rotation ? { size: rotation.blockSize, data: rotation.blocks } : null;
-  return { weight: mergeWeight(weight, rows, blocks, scale ?? null), ...(bias && { bias }) };
+  if (blocks || scale) weight = mergeWeight(weight, rows, blocks, scale ?? null);
+  return { weight, ...(bias && { bias }) };
 }
 
 /** W [out, in] as the export holds it. */
@@ -111,13 +197,11 @@ function frozenWeight(model: OnnxModel, module: GraphModule): Float32Array {
   if (!module.weight || !values) {
     throw new PapillonError(
       'BASE_UNSUPPORTED',
-      `'${module.name}' has a quantised weight: merging would requantise it into another model`,
+      `'${module.name}' has a quantised weight: merging would requantise it into another model. ` +
+        'Merge into the float32 or float16 model',
     );
   }
   if (module.weight.storedOutIn) return values;
   const [rows = 0, columns = 0] = tensorDims(module.weight.tensor);
-  return Float32Array.from({ length: values.length }, (_, at) => {
-    const [o, i] = [Math.floor(at / rows), at % rows];
-    return values[i * columns + o] as number;
-  });
+  return transpose(values, rows, columns);
 }

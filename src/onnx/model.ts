@@ -2,8 +2,8 @@
  * ModelProto in and out, and the values of its constants. Weights stay in their files: a tensor's bytes are read
  * only when asked for.
  */
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { clone, create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { PapillonError } from '../errors.js';
 import { ModelProtoSchema, TensorProtoSchema } from './gen/onnx_pb.js';
@@ -60,26 +60,27 @@ export function encodeModel(model: OnnxModel): Uint8Array {
   return toBinary(ModelProtoSchema, model.proto);
 }
 
-/** Files that hold a model's weights: itself and those its external data names, by file name. */
-export function weightFiles(model: OnnxModel): string[] {
-  const names = new Set<string>();
-  collectWeightFiles(model.graph, names);
-  return [...names];
-}
-
-/** Branches and loop bodies are graphs with initializers of their own. */
-function collectWeightFiles(graph: GraphProto, names: Set<string>): void {
-  for (const tensor of graph.initializer) {
-    const location = externalEntry(tensor, 'location');
-    if (location !== undefined) names.add(location);
-  }
+/** Every tensor of a graph: initializers and constants, those of branches and loop bodies included. */
+export function* tensorsOf(graph: GraphProto): Generator<TensorProto> {
+  yield* graph.initializer;
   for (const node of graph.node) {
     for (const { t, g } of node.attribute) {
-      const location = t && externalEntry(t, 'location');
-      if (location !== undefined) names.add(location);
-      if (g) collectWeightFiles(g, names);
+      if (t) yield t;
+      if (g) yield* tensorsOf(g);
     }
   }
+}
+
+/** Files that hold a model's weights: itself and those its external data names, by file name. Throws BASE_UNREADABLE. */
+export function weightFiles(model: OnnxModel): string[] {
+  const names = new Set<string>();
+  for (const tensor of tensorsOf(model.graph)) {
+    const location = externalEntry(tensor, 'location');
+    if (location === undefined) continue;
+    dataPath(model.folder, tensor, location);
+    names.add(location);
+  }
+  return [...names];
 }
 
 export function externalEntry(tensor: TensorProto, key: string): string | undefined {
@@ -112,29 +113,41 @@ function elementCount(tensor: TensorProto): number {
   return tensorDims(tensor).reduce((product, size) => product * size, 1);
 }
 
-/** The raw little-endian bytes of a tensor, from the message or from its file. */
+/** Where external data lies. A location that leads out of the model's folder could name any file of the machine. */
+function dataPath(folder: string, tensor: TensorProto, location: string): string {
+  const path = join(folder, location);
+  const inside = relative(folder, path);
+  if (!isAbsolute(location) && !isAbsolute(inside) && inside.split(sep).at(0) !== '..') return path;
+  throw new PapillonError(
+    'BASE_UNREADABLE',
+    `the weights of '${tensor.name}' lie outside the model's folder`,
+  );
+}
+
+/** The raw little-endian bytes of a tensor, from the message or from its file. Throws BASE_UNREADABLE. */
 export function tensorBytes(model: OnnxModel, tensor: TensorProto): Uint8Array {
   const location = externalEntry(tensor, 'location');
   if (location === undefined) return tensor.rawData;
-  const path = join(model.folder, location);
+  const path = dataPath(model.folder, tensor, location);
   const offset = Number(externalEntry(tensor, 'offset') ?? 0);
-  let fd: number;
   try {
-    const length = Number(
-      externalEntry(tensor, 'length') ?? shapeBytes(tensor) ?? statSync(path).size - offset,
-    );
-    const out = new Uint8Array(length);
-    fd = openSync(path, 'r');
+    const fd = openSync(path, 'r');
     try {
+      const { size } = fstatSync(fd);
+      const length = Number(externalEntry(tensor, 'length') ?? shapeBytes(tensor) ?? size - offset);
+      // Before anything is allocated: a file may declare any size.
+      if (![offset, length].every((n) => Number.isSafeInteger(n) && n >= 0) || offset + length > size)
+        throw new RangeError('not within the file');
+      const out = new Uint8Array(length);
       for (let done = 0; done < length;) {
         const read = readSync(fd, out, done, Math.min(length - done, 1 << 30), offset + done);
         if (read === 0) throw new Error('short read');
         done += read;
       }
+      return out;
     } finally {
       closeSync(fd);
     }
-    return out;
   } catch (error) {
     throw new PapillonError('BASE_UNREADABLE', `the weights of '${tensor.name}' cannot be read`, {
       cause: error,

@@ -55,7 +55,7 @@ function isVector(tensor: TensorProto | undefined, size: number): tensor is Tens
 }
 
 /** Operators of optimised graphs that add the bias of the product in their first input, and the bias's place. */
-const BIAS_ADDERS: Readonly<Partial<Record<string, number>>> = {
+export const BIAS_ADDERS: Readonly<Partial<Record<string, number>>> = {
   BiasGelu: 1,
   FastGelu: 1,
   BiasSplitGelu: 1,
