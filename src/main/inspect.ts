@@ -1,9 +1,9 @@
 /** `papillon inspect`: what a base can have adapted, or what an adapter would change and cost. */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { loadAdapter, readCheckpoint } from '../adapters/index.js';
-import { ConfigError, OPTIONS } from '../config.js';
+import { OPTIONS } from '../config.js';
 import { OnnxExecutor, locateModel } from '../runtime/index.js';
 import type { BaseModule, ModelDescription, ModuleOperands } from '../types.js';
 import { loadContext } from './base-context.js';
@@ -76,17 +76,23 @@ async function withBase<T>(
   }
 }
 
-/** Multiplications a token: d·n for the layer itself. */
-function layerCost(module: BaseModule): number {
-  return module.inFeatures * module.outFeatures;
+/** Multiplications a token (an output position of a convolution): d·n; none of them where nothing is multiplied. */
+function layerCost({ kind, inFeatures, outFeatures }: BaseModule): number {
+  return kind === 'linear' || kind === 'convolution' ? inFeatures * outFeatures : 0;
 }
 
-/** Multiplications a token that operands add: d·e for the rotation, n for the scale. */
-function operandCost(module: BaseModule, operands: ModuleOperands): number {
+/** Multiplications a token that operands add: width·e for a rotation, n for the scale. */
+function operandCost(module: BaseModule, { rotation, outputRotation, scale }: ModuleOperands): number {
   return (
-    (operands.rotation ? module.inFeatures * operands.rotation.blockSize : 0) +
-    (operands.scale ? module.outFeatures : 0)
+    (rotation ? module.inFeatures * rotation.blockSize : 0) +
+    (outputRotation ? module.outFeatures * outputRotation.blockSize : 0) +
+    (scale ? module.outFeatures : 0)
   );
+}
+
+/** Share of a whole in percent; where there is no whole, nothing to compare with. */
+function percent(part: number, whole: number): string {
+  return whole === 0 ? '-' : `+${((100 * part) / whole).toFixed(1)}%`;
 }
 
 function count(value: number): string {
@@ -111,8 +117,8 @@ function describeTensor(spec: ModelDescription['inputs'][number]): string {
 async function inspectModel(path: string, options: InspectOptions): Promise<Report> {
   return withBase(path, options, (executor) => {
     const { model, lost, inseparable, probeError } = executor.opened;
-    const linear = model.modules.filter((module) => module.kind !== 'normalization');
-    const cost = linear.reduce((sum, module) => sum + layerCost(module), 0);
+    const weighted = model.modules.filter((module) => module.kind !== 'normalization');
+    const cost = weighted.reduce((sum, module) => sum + layerCost(module), 0);
     const alone = new Set(inseparable);
     const data = {
       id: model.id,
@@ -132,8 +138,9 @@ async function inspectModel(path: string, options: InspectOptions): Promise<Repo
       notAdaptable: lost,
       probeError,
     };
-    const rows = linear.map((module) => [
+    const rows = weighted.map((module) => [
       module.name,
+      module.kind,
       String(module.inFeatures),
       String(module.outFeatures),
       module.bias ? 'yes' : 'no',
@@ -147,9 +154,9 @@ async function inspectModel(path: string, options: InspectOptions): Promise<Repo
       `inputs   ${model.inputs.map(describeTensor).join('; ')}`,
       `outputs  ${model.outputs.map(describeTensor).join('; ')}`,
       `batching ${layout}`,
-      `linear   ${linear.length} modules, ${count(cost)} multiplications a token; ${model.modules.length - linear.length} more with a bias that adapters may replace`,
+      `modules  ${weighted.length} with a weight, ${count(cost)} multiplications a token; ${model.modules.length - weighted.length} more with a bias that adapters may replace`,
       '',
-      table(['module', 'in', 'out', 'bias', 'batches'], rows),
+      table(['module', 'kind', 'in', 'out', 'bias', 'batches'], rows),
       ...(lost.length > 0 ? ['', `not adaptable in the optimised graph: ${lost.join(', ')}`] : []),
       ...(probeError === null ? [] : ['', `could not be probed: ${probeError}`]),
     ].join('\n');
@@ -158,9 +165,10 @@ async function inspectModel(path: string, options: InspectOptions): Promise<Repo
 }
 
 async function inspectAdapterFolder(folder: string, options: InspectOptions): Promise<Report> {
-  const full = resolve(folder);
-  if (!statSync(full).isDirectory()) throw new ConfigError(`${folder} is not a folder`);
-  if (options.model === undefined) return describeCheckpoint(full);
+  // Links on the way to it do not count as leaving its directory.
+  const full = realpathSync(folder);
+  const id = basename(resolve(folder));
+  if (options.model === undefined) return describeCheckpoint(full, id);
   return withBase(options.model, options, (executor, modelFolder) => {
     const { model } = executor;
     const context = loadContext(dirname(full), modelFolder, model.modules, Number.MAX_SAFE_INTEGER);
@@ -169,25 +177,24 @@ async function inspectAdapterFolder(folder: string, options: InspectOptions): Pr
     const rows = adapter.operands.map((operands) => {
       const module = modules.get(operands.module);
       const added = module ? operandCost(module, operands) : 0;
-      const share = module && module.kind !== 'normalization' ? (100 * added) / layerCost(module) : 0;
-      return { operands, added, share };
+      return { operands, added, share: percent(added, module ? layerCost(module) : 0) };
     });
     const total = rows.reduce((sum, row) => sum + row.added, 0);
-    const base = model.modules
-      .filter((m) => m.kind !== 'normalization')
-      .reduce((sum, module) => sum + layerCost(module), 0);
+    const base = model.modules.reduce((sum, module) => sum + layerCost(module), 0);
     const data = {
-      id: basename(full),
+      id,
       version: adapter.digest,
       kind: adapter.kind,
       base: model.id,
       orthogonalityResidual: adapter.residual,
       bytes: adapter.bytes,
       addedMultiplicationsPerToken: total,
-      relativeToBase: total / base,
+      relativeToBase: base === 0 ? null : total / base,
+      labels: adapter.labels,
       modules: rows.map(({ operands, added }) => ({
         name: operands.module,
         blockSize: operands.rotation?.blockSize ?? null,
+        outputBlockSize: operands.outputRotation?.blockSize ?? null,
         scale: operands.scale !== undefined,
         bias: operands.bias !== undefined,
         weight: operands.weight !== undefined,
@@ -195,21 +202,23 @@ async function inspectAdapterFolder(folder: string, options: InspectOptions): Pr
       })),
     };
     const text = [
-      `${basename(full)}@${adapter.digest} (${adapter.kind}) on ${model.id}`,
+      `${id}@${adapter.digest} (${adapter.kind}) on ${model.id}`,
       `adapts   ${rows.length} of ${model.modules.length} modules`,
-      `costs    ${count(total)} multiplications a token, ${((100 * total) / base).toFixed(1)}% of the base's linear layers`,
+      `costs    ${count(total)} multiplications a token, ${percent(total, base)} of the base's layers`,
       `memory   ${count(adapter.bytes)} bytes of operands`,
       `exact    max |RᵀR − I| = ${adapter.residual.toExponential(1)}`,
+      ...(adapter.labels ? [`labels   ${adapter.labels.join(', ')}`] : []),
       '',
       table(
-        ['module', 'block', 'scale', 'bias', 'weight', 'cost'],
+        ['module', 'block', 'output', 'scale', 'bias', 'weight', 'cost'],
         rows.map(({ operands, share }) => [
           operands.module,
           String(operands.rotation?.blockSize ?? '-'),
+          String(operands.outputRotation?.blockSize ?? '-'),
           operands.scale ? 'yes' : '-',
           operands.bias ? 'yes' : '-',
           operands.weight ? 'yes' : '-',
-          `+${share.toFixed(1)}%`,
+          share,
         ]),
       ),
     ].join('\n');
@@ -218,13 +227,13 @@ async function inspectAdapterFolder(folder: string, options: InspectOptions): Pr
 }
 
 /** Without a base: what the files hold. */
-function describeCheckpoint(folder: string): Report {
+function describeCheckpoint(folder: string, id: string): Report {
   const { kind, tensors } = readCheckpoint(dirname(folder), basename(folder));
   const rows = tensors.map(({ name, dtype, shape }) => [name, dtype, `[${shape.join(', ')}]`]);
   const text = [
-    `${basename(folder)} (${kind}), ${tensors.length} tensors. With --model this tells what it adapts and costs.`,
+    `${id} (${kind}), ${tensors.length} tensors. With --model this tells what it adapts and costs.`,
     '',
     table(['tensor', 'dtype', 'shape'], rows),
   ].join('\n');
-  return { data: { id: basename(folder), kind, tensors }, text };
+  return { data: { id, kind, tensors }, text };
 }
