@@ -25,9 +25,10 @@ def main():
     parser.add_argument("--list", action="store_true", help="print the case names and stop")
     parser.add_argument("--legacy", action="append", default=[], metavar="VERSION=PYTHON",
                         help="an interpreter with an older PEFT (requirements-legacy.txt)")
+    parser.add_argument("--optimum", metavar="PYTHON", help="an interpreter with Optimum (requirements-optimum.txt)")
     options = parser.parse_args()
 
-    from generator import legacy, registry
+    from generator import legacy, optimum_tool, registry
 
     if options.list:
         print("\n".join(registry.NAMES))
@@ -38,6 +39,9 @@ def main():
             parser.error(f"no case named {name}; --list prints them")
     for version, _, interpreter in (entry.partition("=") for entry in options.legacy):
         legacy.INTERPRETERS[version] = interpreter
+
+    if options.optimum:
+        optimum_tool.INTERPRETER.append(options.optimum)
 
     from generator.case import write_case
 

@@ -5,7 +5,7 @@ import importlib
 FAMILIES = {
     "encoders": ["bert_seqcls", "bert_dedup", "roberta_tokens", "deberta_v3", "albert_shared"],
     "orthogonal": ["bert_oft", "bert_oft_legacy", "bert_boft_legacy"],
-    "causal": ["llama_causal", "llama_tied", "qwen2_causal", "gpt2_causal"],
+    "causal": ["llama_causal", "llama_past", "llama_tied", "qwen2_causal", "gpt2_causal"],
     "vision": ["vit", "dinov2"],
     "unet": ["unet_block"],
     "seq2seq": ["t5_encoder", "t5_decoder"],

@@ -3,23 +3,26 @@
 import functools
 import json
 
+import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers.cache_utils import DynamicCache
 from transformers.pytorch_utils import Conv1D
 
+from .. import optimum_tool
 from ..adapters import Adapter
 from ..case import Case, Composition, Strength
 from ..configs import boft, oft
 from ..data import text, text_axes
 from ..export import Export
-from ..weights import randomise_base
+from ..weights import randomise_base, seeded
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 MLP = ["gate_proj", "up_proj", "down_proj"]
 SETS = {"b1s5": [5], "b3s8": [8, 6, 3]}
 
 
-def build_llama(tied=False, attention="sdpa", layers=3):
+def build_llama(tied=False, attention="sdpa", layers=2):
     config = LlamaConfig(
         vocab_size=48, hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
         intermediate_size=48, max_position_embeddings=32, use_cache=False, attn_implementation=attention,
@@ -41,11 +44,12 @@ def llama_causal():
             Export(opset=17),
             Export("base_nofold.onnx", fold=False, opset=15),
             Export("base_dynamo.onnx", kind="dynamo", opset=21),
+            Export("base_optimum.onnx", kind="Optimum", make=optimum_tool.export(build_llama, "text-generation", 18)),
         ],
         adapters=[
             Adapter("boft_b8_m2_attn", boft(8, 2, target_modules=ATTENTION), 201),
-            Adapter("boft_b4_m3_layers02", boft(4, 3, target_modules=ATTENTION + ["gate_proj", "up_proj"],
-                    layers_to_transform=[0, 2]), 202),
+            Adapter("boft_b4_m3_layer1", boft(4, 3, target_modules=ATTENTION + ["gate_proj", "up_proj"],
+                    layers_to_transform=[1]), 202),
             Adapter("boft_b6_m2_down", boft(6, 2, target_modules=["down_proj"]), 203, "48 inputs in blocks of 6"),
             Adapter("boft_b3_m1_down", boft(3, target_modules=["down_proj"]), 204, "odd block size, allowed for m = 1"),
             Adapter("boft_b8_m1_regex", boft(8, target_modules=r".*\.(q|v)_proj"), 205, "target_modules is a pattern"),
@@ -59,6 +63,54 @@ def llama_causal():
         strengths=[Strength("boft_b8_m2_attn")],
     )
 
+
+
+PAST = [f"past_key_values.{layer}.{kind}" for layer in range(2) for kind in ("key", "value")]
+PRESENT = [name.replace("past_key_values", "present") for name in PAST]
+
+
+def past_inputs():
+    """A prefill (no past) and one step of two rows after four tokens."""
+    generator, sets = seeded(25), {}
+    for name, rows, past, width in (("prefill", 1, 0, 5), ("step", 2, 4, 1)):
+        arrays = {
+            "input_ids": generator.integers(3, 48, (rows, width)).astype(np.int64),
+            "attention_mask": np.ones((rows, past + width), np.int64),
+            "position_ids": np.broadcast_to(np.arange(past, past + width), (rows, width)).astype(np.int64),
+        }
+        for key in PAST:
+            arrays[key] = generator.standard_normal((rows, 2, past, 8)).astype(np.float32)
+        sets[name] = arrays
+    return sets
+
+
+def with_cache(model, tensors):
+    tensors, cache = dict(tensors), DynamicCache()
+    for layer in range(2):
+        cache.update(*(tensors.pop(f"past_key_values.{layer}.{kind}") for kind in ("key", "value")), layer)
+    logits = model(**tensors, past_key_values=cache, use_cache=True).logits
+    present = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+    return dict(zip(["logits", *PRESENT], [logits, *present]))
+
+
+def llama_past():
+    sequence = {0: "batch", 1: "sequence"}
+    return Case(
+        name="llama_past",
+        about="Llama with a cache of keys and values, as Optimum exports it for generation.",
+        build=build_llama,
+        inputs=past_inputs(),
+        outputs=["logits", *PRESENT],
+        dynamic={"input_ids": sequence, "attention_mask": sequence, "position_ids": sequence,
+                 **{name: {0: "batch", 2: "past"} for name in PAST}},
+        exports=[Export(kind="Optimum", make=optimum_tool.export(build_llama, "text-generation-with-past", 18))],
+        adapters=[
+            Adapter("boft_b8_m2_attn", boft(8, 2, target_modules=ATTENTION), 251, "the cache holds rotated keys and values"),
+            Adapter("boft_b4_m1_kv_mlp", boft(4, target_modules=["k_proj", "v_proj", *MLP]), 252),
+            Adapter("oft_b8_attn", oft(8, target_modules=ATTENTION), 253, angle=0.05),
+        ],
+        forward=with_cache,
+    )
 
 
 TIED = "PEFT's merge also changes the embedding that shares the weight; its forward pass does not"

@@ -14,6 +14,7 @@ from transformers import (
     RobertaForTokenClassification,
 )
 
+from .. import optimum_tool
 from ..adapters import Adapter
 from ..case import Case, Composition, Strength
 from ..configs import boft, oft
@@ -25,9 +26,9 @@ QV = ["query", "value"]
 ALL = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 
 
-def build_bert(num_labels=3, zero_biases=False, attention="sdpa", hidden=32, inner=64):
+def build_bert(num_labels=3, zero_biases=False, attention="sdpa", hidden=32, inner=64, layers=2):
     config = BertConfig(
-        vocab_size=60, hidden_size=hidden, num_hidden_layers=2, num_attention_heads=4, intermediate_size=inner,
+        vocab_size=60, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=inner,
         max_position_embeddings=24, num_labels=num_labels, attn_implementation=attention,
     )
     return randomise_base(BertForSequenceClassification(config), 7001, zero_biases)
@@ -47,6 +48,7 @@ def bert_seqcls():
                    note="attention written out"),
             Export("base_dynamo.onnx", kind="dynamo", opset=18),
             Export("base_dynamo23.onnx", kind="dynamo", opset=23),
+            Export("base_optimum.onnx", kind="Optimum", make=optimum_tool.export(build_bert, "text-classification", 14)),
         ],
         adapters=[
             Adapter("boft_b4_m1_qv", boft(4, target_modules=QV), 101),
@@ -133,7 +135,7 @@ def roberta_tokens():
         dynamic=text_axes(["input_ids", "attention_mask"]),
         exports=[
             Export(opset=13, build=functools.partial(build_roberta, attention="eager"), note="attention written out"),
-            Export("base_nofold.onnx", fold=False, opset=18),
+            Export("base_optimum.onnx", kind="Optimum", make=optimum_tool.export(build_roberta, "token-classification", 18)),
             Export("base_dynamo.onnx", kind="dynamo", opset=21),
         ],
         adapters=[
@@ -156,7 +158,7 @@ def roberta_tokens():
 
 def build_deberta(num_labels=3):
     config = DebertaV2Config(
-        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
+        vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48,
         max_position_embeddings=32, relative_attention=True, position_buckets=8, norm_rel_ebd="layer_norm",
         share_att_key=True, pos_att_type=["p2c", "c2p"], position_biased_input=False, type_vocab_size=0,
         num_labels=num_labels,

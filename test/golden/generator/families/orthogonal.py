@@ -13,7 +13,7 @@ from .encoders import ALL, QV, build_bert
 
 NAMES = ["input_ids", "attention_mask", "token_type_ids"]
 SETS = {"b1s4": [4], "b2s7": [7, 5]}
-build = functools.partial(build_bert, hidden=48, inner=72)
+build = functools.partial(build_bert, hidden=48, inner=72, layers=1)
 FFN = ["intermediate.dense", "output.dense"]
 
 

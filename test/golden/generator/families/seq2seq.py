@@ -6,6 +6,7 @@ import numpy as np
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
+from .. import optimum_tool
 from ..adapters import Adapter
 from ..case import Case
 from ..configs import boft, oft
@@ -91,7 +92,8 @@ def t5_encoder():
         dynamic=text_axes(["input_ids", "attention_mask"]),
         exports=[
             Export(opset=17),
-            Export("base_nofold.onnx", fold=False, opset=15),
+            Export("base_optimum.onnx", kind="Optimum", make=optimum_tool.export(
+                build_t5, "text2text-generation", 17, "encoder_model.onnx")),
             Export("base_dynamo.onnx", kind="dynamo", opset=18, build=eager, note="attention written out"),
         ],
         adapters=[*ours, both(), refused(others[0])],
@@ -124,7 +126,10 @@ def t5_decoder():
             "encoder_attention_mask": {0: "batch", 1: "source"},
             "encoder_hidden_states": {0: "batch", 1: "source"},
         },
-        exports=[Export(opset=17), Export("base_dynamo.onnx", kind="dynamo", opset=18, build=eager, note="attention written out")],
+        exports=[
+            Export(kind="Optimum", make=optimum_tool.export(build_t5, "text2text-generation", 15, "decoder_model.onnx"), atol=5e-5),
+            Export("base_dynamo.onnx", kind="dynamo", opset=18, build=eager, note="attention written out"),
+        ],
         adapters=[*ours, both(), refused(others[0])],
         export_forward=decode_with,
         forward=decode,

@@ -137,12 +137,12 @@ class UNet(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv_in = nn.Conv2d(4, 16, 3, padding=1)
-        self.time_embedding = TimestepEmbedding(16, 32)
-        self.add_embedding = nn.Sequential(nn.Linear(24, 32), nn.SiLU(), nn.Linear(32, 32))
-        self.down_blocks = nn.ModuleList([DownBlock(16, 32, 32, 24)])
-        self.conv_norm_out = nn.GroupNorm(4, 32)
-        self.conv_out = nn.Conv2d(32, 4, 3, padding=1)
+        self.conv_in = nn.Conv2d(4, 8, 3, padding=1)
+        self.time_embedding = TimestepEmbedding(16, 24)
+        self.add_embedding = nn.Sequential(nn.Linear(12, 24), nn.SiLU(), nn.Linear(24, 24))
+        self.down_blocks = nn.ModuleList([DownBlock(8, 16, 24, 12)])
+        self.conv_norm_out = nn.GroupNorm(4, 16)
+        self.conv_out = nn.Conv2d(16, 4, 3, padding=1)
 
     def forward(self, sample, timestep, encoder_hidden_states):
         steps = torch.exp(torch.arange(8, device=sample.device) * (-math.log(10000.0) / 8)).to(sample.dtype)
@@ -164,7 +164,7 @@ def inputs(rows, size, seed):
     return {
         "sample": generator.standard_normal((rows, 4, size, size)).astype(np.float32),
         "timestep": generator.integers(0, 1000, (rows,)).astype(np.int64),
-        "encoder_hidden_states": generator.standard_normal((rows, 5, 24)).astype(np.float32),
+        "encoder_hidden_states": generator.standard_normal((rows, 5, 12)).astype(np.float32),
     }
 
 
@@ -187,21 +187,21 @@ def unet_block():
             Export("base_dynamo.onnx", kind="dynamo", opset=18),
         ],
         adapters=[
-            Adapter("boft_b4_m2_attn", boft(4, 2, target_modules=ATTENTION), 331, "in=32 and, in cross attention, in=24"),
-            Adapter("boft_b8_m1_attn_ff", boft(8, target_modules=[*ATTENTION, "ff.net.0.proj", "ff.net.2"]), 332),
-            Adapter("boft_b8_m2_time", boft(8, 2, target_modules=["linear_1", "linear_2", "time_emb_proj", "add_embedding.2"]),
+            Adapter("boft_b2_m2_attn", boft(2, 2, target_modules=ATTENTION), 331, "in=16 and, in cross attention, in=12"),
+            Adapter("boft_b4_m1_attn_ff", boft(4, target_modules=[*ATTENTION, "ff.net.0.proj", "ff.net.2"]), 332),
+            Adapter("boft_b4_m2_time", boft(4, 2, target_modules=["linear_1", "linear_2", "time_emb_proj", "add_embedding.2"]),
                     333, "Gemm nodes over (batch, width)"),
             Adapter("boft_b9_m1_conv", boft(9, target_modules=["conv1", "conv2", "conv_in"]), 334, "3x3: only by merging"),
             Adapter("boft_b6_m2_conv", boft(6, 2, target_modules=["conv1", "conv_out", "downsamplers.0.conv"],
                     bias="boft_only"), 335, "with trained biases"),
-            Adapter("boft_b8_m2_one_by_one", boft(8, 2, target_modules=["conv_shortcut", "proj_in", "proj_out"]), 336,
+            Adapter("boft_b4_m2_one_by_one", boft(4, 2, target_modules=["conv_shortcut", "proj_in", "proj_out"]), 336,
                     "1x1 convolutions and one linear"),
             Adapter("boft_n4_m1_all", boft(number=4, target_modules=[*ATTENTION, "conv2", "proj_in", "linear_1"]), 337),
-            Adapter("oft_b8_attn", oft(8, target_modules=ATTENTION), 338, angle=0.05),
+            Adapter("oft_b4_attn", oft(4, target_modules=ATTENTION), 338, angle=0.05),
             Adapter("oft_b8_one_by_one", oft(8, target_modules=["conv_shortcut", "proj_in"]), 339, angle=0.1),
             Adapter("oft_b9_conv", oft(9, target_modules=["conv1"]), 340, angle=0.05, numpy_form="merged",
                     merged_differs=OFT_CONV, expect="ambiguous", extra={"definition": "merged_f32"}),
         ],
-        compositions=[Composition(["boft_b4_m2_attn", "boft_b9_m1_conv"], "disjoint modules")],
-        strengths=[Strength("boft_b9_m1_conv", (0.5,)), Strength("boft_b4_m2_attn", (0.5, 1.5))],
+        compositions=[Composition(["boft_b2_m2_attn", "boft_b9_m1_conv"], "disjoint modules")],
+        strengths=[Strength("boft_b9_m1_conv", (0.5,)), Strength("boft_b2_m2_attn", (0.5, 1.5))],
     )
