@@ -10,6 +10,7 @@ import { parseLabels } from './head-labels.js';
 import { parsePeftConfig } from './peft-config.js';
 import type { ModuleShape, RotationPlan, Stacking } from './rotation-plan.js';
 import { decodeTensor } from './safetensors.js';
+import { selfCheck, type LoadedModule } from './self-check.js';
 import type { TensorEntry } from './safetensors-header.js';
 
 /** What an adapter is loaded for, the same for all adapters of a server. */
@@ -23,6 +24,8 @@ export interface LoadContext {
   readonly maxOperandBytes: number;
   /** Most bytes of a weights file that are read. */
   readonly maxFileBytes: number;
+  /** Whether computed operands are proven against the checkpoint's factors (default: true). */
+  readonly selfCheck?: boolean;
 }
 
 export interface AdapterSummary {
@@ -56,33 +59,36 @@ export interface LoadedAdapter extends AdapterSummary {
  * @throws PapillonError ADAPTER_… or SAFETENSORS_…: what is wrong with the files
  */
 export function loadAdapter(context: LoadContext, folder: string, strength = 1): LoadedAdapter {
-  return withAdapterFiles(context.root, folder, context.maxFileBytes, (files) => {
-    const plan = planFiles(context, files);
-    const data = files.readData();
-    const operands: ModuleOperands[] = [];
-    let residual = 0;
-    for (const module of plan.modules) {
-      const built = buildOperands(module, data, strength);
-      residual = Math.max(residual, built.residual);
-      // A module that nothing changes needs no site in the graph. At strength 0 all values were still checked.
-      if (strength !== 0 && Object.keys(built.operands).length > 1) operands.push(built.operands);
-    }
-    return {
-      kind: plan.kind,
-      moduleNames: plan.modules.map(({ base }) => base.name),
-      digest: digestOf(
-        files.config,
-        files.weights.head,
-        data,
-        ...(files.modelConfig ? [files.modelConfig] : []),
-      ),
-      operands,
-      bytes: operands.reduce((sum, module) => sum + bytesOf(module), 0),
-      residual,
-      stacking: plan.stacking,
-      labels: strength === 0 ? null : plan.labels,
-    };
-  });
+  return withAdapterFiles(context.root, folder, context.maxFileBytes, (files) =>
+    buildAdapter(context, files, strength),
+  );
+}
+
+/** The same from files that are open. @throws as `loadAdapter` */
+export function buildAdapter(context: LoadContext, files: AdapterFiles, strength: number): LoadedAdapter {
+  const plan = planFiles(context, files);
+  const data = files.readData();
+  const built = plan.modules.map((module) => buildOperands(module, data, strength));
+  if (context.selfCheck !== false) selfCheck(built, data, strength);
+  // A module that nothing changes needs no site in the graph. At strength 0 all values were still checked.
+  const operands = built
+    .map((module) => module.operands)
+    .filter((module) => strength !== 0 && Object.keys(module).length > 1);
+  return {
+    kind: plan.kind,
+    moduleNames: plan.modules.map(({ base }) => base.name),
+    digest: digestOf(
+      files.config,
+      files.weights.head,
+      data,
+      ...(files.modelConfig ? [files.modelConfig] : []),
+    ),
+    operands,
+    bytes: operands.reduce((sum, module) => sum + bytesOf(module), 0),
+    residual: built.reduce((most, { residual }) => Math.max(most, residual), 0),
+    stacking: plan.stacking,
+    labels: strength === 0 ? null : plan.labels,
+  };
 }
 
 /** Checks configuration, header and shapes without reading values. @throws as `loadAdapter` */
@@ -134,10 +140,11 @@ function textOf(bytes: Uint8Array, file: string): string {
 }
 
 function buildOperands(
-  { base, rotation: plan, scale, bias, weight }: ModulePlan,
+  module: ModulePlan,
   data: Uint8Array,
   strength: number,
-): { operands: ModuleOperands; residual: number } {
+): LoadedModule & { readonly residual: number } {
+  const { base, rotation: plan, scale, bias, weight } = module;
   const rotation = plan === null ? null : rotationOf(plan, data, strength);
   const factors = read(data, scale)?.map((s) => (strength === 1 ? s : 1 + strength * (s - 1)));
   const operands: ModuleOperands = {
@@ -147,7 +154,7 @@ function buildOperands(
     ...(bias && { bias: read(data, bias) }),
     ...(weight && { weight: read(data, weight) }),
   };
-  return { operands, residual: rotation?.residual ?? 0 };
+  return { plan: module, operands, residual: rotation?.residual ?? 0 };
 }
 
 function rotationOf(
