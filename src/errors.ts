@@ -79,13 +79,23 @@ export interface ErrorOptions {
   readonly cause?: unknown;
 }
 
+/** Messages quote names from files and requests, which may be of any length and hold any character. */
+const MAX_MESSAGE_CHARACTERS = 2000;
+
+/** One line of bounded length. */
+function tidy(message: string): string {
+  const short =
+    message.length > MAX_MESSAGE_CHARACTERS ? `${message.slice(0, MAX_MESSAGE_CHARACTERS)}…` : message;
+  return short.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ');
+}
+
 /** The only error type that crosses folders. */
 export class PapillonError extends Error {
   readonly code: ErrorCode;
   readonly retryAfterSeconds: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(tidy(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'PapillonError';
     this.code = code;
     this.retryAfterSeconds = options.retryAfterSeconds;

@@ -120,7 +120,13 @@ function checkTargets(config: PeftConfig, groups: readonly ModuleTensors[]): voi
   const targets = config.target_modules;
   if (!Array.isArray(targets) || targets.length === 0) return;
   const adapted = groups.filter(({ tensors }) => [...tensors.keys()].some((key) => ADAPTED.test(key)));
-  const isTarget = (name: string) => targets.some((t) => name === t || name.endsWith(`.${t}`));
+  const known = new Set(targets);
+  const isTarget = (name: string): boolean => {
+    for (let start = 0; ; start = name.indexOf('.', start) + 1) {
+      if (known.has(name.slice(start))) return true;
+      if (!name.includes('.', start)) return false;
+    }
+  };
   const [first] = adapted;
   if (first !== undefined && !adapted.some(({ name }) => isTarget(name))) {
     throw new PapillonError(

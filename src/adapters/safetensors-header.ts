@@ -10,6 +10,9 @@ import { findDuplicateKey } from './json-duplicates.js';
 /** Longest header that is read, in bytes. */
 export const MAX_HEADER_BYTES = 1024 * 1024;
 
+/** Longest name of a tensor: matching module names costs time with their length. */
+const MAX_NAME_CHARACTERS = 1024;
+
 /** Bits of one element. */
 const DTYPE_BITS: ReadonlyMap<string, number> = new Map([
   ['BOOL', 8],
@@ -142,6 +145,12 @@ function parseObject(header: Uint8Array): object {
 }
 
 function parseEntry(name: string, value: unknown): TensorEntry {
+  if (name.length > MAX_NAME_CHARACTERS) {
+    throw new PapillonError(
+      'SAFETENSORS_HEADER_INVALID',
+      `A tensor's name has ${name.length} characters, beginning with "${name.slice(0, 64)}"; at most ${MAX_NAME_CHARACTERS} are read.`,
+    );
+  }
   const { dtype, shape, data_offsets: offsets } = isObject(value) ? (value as Record<string, unknown>) : {};
   if (typeof dtype !== 'string' || !isNumberArray(shape) || !isNumberArray(offsets)) {
     throw new PapillonError(
