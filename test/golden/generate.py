@@ -43,10 +43,12 @@ def main():
     if options.optimum:
         optimum_tool.INTERPRETER.append(options.optimum)
 
+    from generator import index
     from generator.case import write_case
 
     for name in names:
         write_case(registry.load(name), options.out)
+    index.write(options.out)
 
 
 if __name__ == "__main__":

@@ -176,6 +176,9 @@ def apply(model, folder, strength=1.0):
     model = model.double()
     for name, value in replaced(folder).items():
         owner, _, leaf = name.rpartition(".")
+        if strength != 1.0:
+            base = model.get_parameter(name).detach().numpy()
+            value = base + strength * (value - base)
         setattr(model.get_submodule(owner), leaf, nn.Parameter(torch.from_numpy(value), requires_grad=False))
     modules = dict(model.named_modules(remove_duplicate=False))
     for name, rotation in rotations(folder, modules, strength).items():

@@ -23,6 +23,10 @@ from ..export import Export
 from ..weights import randomise_base
 
 QV = ["query", "value"]
+PERMUTATION = (
+    "PEFT keeps one permutation a module, that of the adapter loaded last: with parts of different m it fails, of "
+    "different block sizes (m > 1) it is wrong; the expected values are the numpy product"
+)
 ALL = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 
 
@@ -86,8 +90,18 @@ def bert_seqcls():
             Composition(["boft_b8_m2_second", "boft_b8_m2_all"], "the other order"),
             Composition(["boft_b4_m1_qv", "boft_b16_m1_key"], "disjoint modules"),
             Composition(["boft_b4_m1_qv", "boft_b8_m1_qv", "boft_b16_m1_key"], "three parts, block sizes 4, 8, 16"),
+            Composition(["boft_b8_m1_head", "boft_b8_m1_qv"], "one part brings the classifier"),
+            Composition(["boft_b8_m1_qv", "boft_b8_m1_biasonly"], "one part brings biases"),
+            Composition(["boft_b8_m2_all", "boft_b4_m3_all"], PERMUTATION, by_reference=True),
+            Composition(["boft_b4_m3_all", "boft_b8_m2_all", "boft_b4_m1_qv"], PERMUTATION, by_reference=True),
+            Composition(["boft_b8_m2_all", "oft_b8"], "PEFT refuses to combine BOFT and OFT", expect="judge"),
+            Composition(["boft_b8_m1_head", "boft_b8_m2_head5"], "two classifiers", expect="judge"),
         ],
-        strengths=[Strength("boft_b8_m2_all"), Strength("boft_b4_m3_all")],
+        strengths=[
+            Strength("boft_b8_m2_all"),
+            Strength("boft_b4_m3_all"),
+            Strength("boft_b8_m1_biasonly", note="trained biases interpolated too, so that 0 is the base", expect="judge"),
+        ],
     )
 
 
@@ -149,9 +163,7 @@ def roberta_tokens():
             Adapter("oft_b8_all", oft(8, target_modules=ALL), 136, angle=0.05),
             Adapter("oft_b8_words", oft(8, target_modules=["word_embeddings", "value"]), 137, angle=0.1),
         ],
-        compositions=[Composition(["boft_b8_m2_all", "boft_b16_m2_classifier"], by_reference=True,
-                      note="blocks 8 and 16 at one module: PEFT keeps one permutation a module, the last adapter's, and "
-                           "is wrong here; the expected values are the numpy product")],
+        compositions=[Composition(["boft_b8_m2_all", "boft_b16_m2_classifier"], PERMUTATION, by_reference=True)],
         strengths=[Strength("boft_b4_m4_qv")],
     )
 
