@@ -26,6 +26,8 @@ export interface LoadContext {
   readonly maxFileBytes: number;
   /** Whether computed operands are proven against the checkpoint's factors (default: true). */
   readonly selfCheck?: boolean;
+  /** What to add where a module is not found: why the base may lack it. */
+  readonly hint?: string;
 }
 
 export interface AdapterSummary {
@@ -117,11 +119,24 @@ function arraysOf({ rotation, outputRotation, scale, bias, weight }: ModuleOpera
   return arrays.filter((array) => array !== undefined);
 }
 
+/** Tells why a module may be missing where the base gives a reason. */
+function planWithHint({ hint }: LoadContext, plan: () => CheckpointPlan): CheckpointPlan {
+  try {
+    return plan();
+  } catch (error) {
+    if (hint === undefined || !(error instanceof PapillonError) || error.code !== 'ADAPTER_MODULE_UNKNOWN')
+      throw error;
+    throw new PapillonError(error.code, `${error.message} ${hint}`, { cause: error });
+  }
+}
+
 function planFiles(context: LoadContext, files: AdapterFiles): CheckpointPlan {
   const config = parsePeftConfig(textOf(files.config, CONFIG_FILE));
   const labels =
     files.modelConfig === null ? null : parseLabels(textOf(files.modelConfig, MODEL_CONFIG_FILE));
-  const plan = planCheckpoint(config, files.weights.entries, { ...context, labels });
+  const plan = planWithHint(context, () =>
+    planCheckpoint(config, files.weights.entries, { ...context, labels }),
+  );
   if (plan.bytes > context.maxOperandBytes) {
     throw new PapillonError(
       'ADAPTER_TOO_LARGE',

@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { toPlainError, type PlainError } from '../errors.js';
 import { buffersOf, inspectAdapter, type AdapterSummary, type LoadContext } from './load-adapter.js';
 import { loadBlend, type LoadedBlend, type PartSource } from './load-blend.js';
+import { warmUp } from './warm-up.js';
 
 export type LoaderRequest =
   | { readonly operation: 'load'; readonly parts: readonly PartSource[] }
@@ -18,7 +19,13 @@ export type LoaderReply =
 /** Names in the files may be as long as the header. */
 const MAX_MESSAGE_CHARACTERS = 1000;
 
+/** Idle time after which the thread warms up: a server that starts has more urgent things to do. */
+const WARM_UP_DELAY_MS = 250;
+
 const context = workerData as LoadContext;
+
+/** A load that comes earlier is its own warm-up. */
+const warmUpTimer = setTimeout(warmUp, WARM_UP_DELAY_MS).unref();
 
 parentPort?.on('message', (request: LoaderRequest) => {
   let part: number | null = null;
@@ -26,6 +33,7 @@ parentPort?.on('message', (request: LoaderRequest) => {
     if (request.operation === 'inspect') {
       reply({ summary: inspectAdapter(context, request.folder) }, []);
     } else {
+      clearTimeout(warmUpTimer);
       const loaded = loadBlend(context, request.parts, (at) => (part = at));
       reply({ loaded }, buffersOf(loaded.operands));
     }

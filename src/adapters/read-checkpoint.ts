@@ -6,7 +6,11 @@ import { parsePeftConfig } from './peft-config.js';
 export interface CheckpointSummary {
   /** PEFT's `peft_type`. */
   readonly kind: string;
-  readonly tensors: readonly { readonly name: string; readonly dtype: string; readonly shape: readonly number[] }[];
+  readonly tensors: readonly {
+    readonly name: string;
+    readonly dtype: string;
+    readonly shape: readonly number[];
+  }[];
 }
 
 /**
@@ -22,7 +26,11 @@ export function readCheckpoint(root: string, folder: string): CheckpointSummary 
     } catch (cause) {
       throw new PapillonError('ADAPTER_CONFIG_INVALID', 'adapter_config.json is not UTF-8.', { cause });
     }
-    const tensors = [...files.weights.entries.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+    const tensors = [...files.weights.entries.values()].map(({ name, dtype, shape }) => ({
+      name,
+      dtype,
+      shape,
+    }));
     return { kind: parsePeftConfig(text).peft_type, tensors };
   });
 }

@@ -74,8 +74,12 @@ export class DirectoryWatcher {
 
   #watch(directory: string): FSWatcher | null {
     try {
-      const watcher = watch(directory, { persistent: false }, () => { this.#changed(); });
-      watcher.on('error', () => { this.#changed(); });
+      const watcher = watch(directory, { persistent: false }, () => {
+        this.#changed();
+      });
+      watcher.on('error', () => {
+        this.#changed();
+      });
       return watcher;
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : undefined;

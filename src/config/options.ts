@@ -231,6 +231,14 @@ export const OPTIONS = {
     },
     25_000,
   ),
+  selfCheck: withDefault(
+    {
+      group: 'Operation',
+      kind: choice(['on', 'off']),
+      help: 'Whether every adapter proves itself when it is loaded: one module of each shape is computed again from the checkpoint in float64.',
+    },
+    'on',
+  ),
   logLevel: withDefault(
     {
       group: 'Operation',

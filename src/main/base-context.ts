@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { LoadContext } from '../adapters/index.js';
 import { ConfigError } from '../config.js';
+import type { OnnxExecutor } from '../runtime/index.js';
 import type { BaseModule } from '../types.js';
 
 /** Optional file in the model folder: `{"modules": {"<PEFT module>": "<module as the graph names it>"}}`. */
@@ -26,15 +27,55 @@ function readNameMap(folder: string): ReadonlyMap<string, string> {
   }
 }
 
+/** What loading is told of a base beside its modules. */
+export interface BaseTraits {
+  readonly modules: readonly Pick<
+    BaseModule,
+    'name' | 'kind' | 'inFeatures' | 'outFeatures' | 'isHead' | 'bias'
+  >[];
+  /** Layers of the export that are no sites in the optimised graph. */
+  readonly lost?: readonly string[];
+  readonly packedAttention?: boolean;
+}
+
+export interface LoadLimits {
+  readonly maxOperandBytes: number;
+  readonly selfCheck: boolean;
+}
+
+/** For commands that look at one adapter. */
+export const UNLIMITED: LoadLimits = { maxOperandBytes: Number.MAX_SAFE_INTEGER, selfCheck: true };
+
+export function traitsOf(executor: OnnxExecutor): BaseTraits {
+  const { model, lost, packedAttention } = executor.opened;
+  return { modules: model.modules, lost, packedAttention };
+}
+
+function hintOf({ lost = [], packedAttention = false }: BaseTraits): string | undefined {
+  if (packedAttention) {
+    return (
+      'The base was optimised before: its attention computes query, key and value from one packed weight, in front of ' +
+      'which nothing can be rotated. Give the model as its exporter wrote it.'
+    );
+  }
+  if (lost.length === 0) return undefined;
+  const named = lost.slice(0, 3).join(', ');
+  return (
+    `Layers like ${named} are computed inside operators of the base that adapters cannot enter. ` +
+    'Give the model as its exporter wrote it, in floats or quantised by ONNX Runtime.'
+  );
+}
+
 export function loadContext(
   root: string,
   modelFolder: string,
-  modules: readonly Pick<BaseModule, 'name' | 'kind' | 'inFeatures' | 'outFeatures' | 'isHead' | 'bias'>[],
-  maxOperandBytes: number,
+  base: BaseTraits,
+  { maxOperandBytes, selfCheck }: LoadLimits,
 ): LoadContext {
+  const hint = hintOf(base);
   return {
     root,
-    modules: modules.map(({ name, kind, inFeatures, outFeatures, isHead, bias }) => ({
+    modules: base.modules.map(({ name, kind, inFeatures, outFeatures, isHead, bias }) => ({
       name,
       kind,
       inFeatures,
@@ -45,5 +86,7 @@ export function loadContext(
     nameMap: readNameMap(modelFolder),
     maxOperandBytes,
     maxFileBytes: MAX_ADAPTER_FILE_BYTES,
+    selfCheck,
+    ...(hint !== undefined && { hint }),
   };
 }

@@ -6,7 +6,7 @@ import { loadAdapter, readCheckpoint } from '../adapters/index.js';
 import { OPTIONS } from '../config.js';
 import { OnnxExecutor, locateModel } from '../runtime/index.js';
 import type { BaseModule, ModelDescription, ModuleOperands } from '../types.js';
-import { loadContext } from './base-context.js';
+import { UNLIMITED, loadContext, traitsOf } from './base-context.js';
 
 interface InspectOptions {
   readonly model?: string;
@@ -171,7 +171,7 @@ async function inspectAdapterFolder(folder: string, options: InspectOptions): Pr
   if (options.model === undefined) return describeCheckpoint(full, id);
   return withBase(options.model, options, (executor, modelFolder) => {
     const { model } = executor;
-    const context = loadContext(dirname(full), modelFolder, model.modules, Number.MAX_SAFE_INTEGER);
+    const context = loadContext(dirname(full), modelFolder, traitsOf(executor), UNLIMITED);
     const adapter = loadAdapter(context, basename(full));
     const modules = new Map(model.modules.map((module) => [module.name, module]));
     const rows = adapter.operands.map((operands) => {

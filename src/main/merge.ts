@@ -25,7 +25,7 @@ import type { NewParameters } from '../onnx/passes/replace-parameters.js';
 import { standaloneFiles, writeStandalone } from '../onnx/standalone.js';
 import { locateModel } from '../runtime/index.js';
 import type { ModuleOperands } from '../types.js';
-import { MAP_FILE, loadContext } from './base-context.js';
+import { MAP_FILE, UNLIMITED, loadContext } from './base-context.js';
 
 const MODEL_FILE = 'model.onnx';
 
@@ -88,7 +88,7 @@ export function mergeAdapter(request: MergeRequest): string {
   refuseExisting(request.output, target);
   const model = openModel(location.file);
   const modules = findModules(model);
-  const context = loadContext(dirname(folder), location.folder, modules, Number.MAX_SAFE_INTEGER);
+  const context = loadContext(dirname(folder), location.folder, { modules }, UNLIMITED);
   const adapter = loadAdapter(context, basename(folder), request.strength);
   const companions = readdirSync(location.folder, { withFileTypes: true })
     .filter((entry) => !entry.isDirectory() && (COMPANIONS.test(entry.name) || entry.name === MAP_FILE))

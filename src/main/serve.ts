@@ -12,7 +12,7 @@ import { OnnxExecutor, locateModel } from '../runtime/index.js';
 import { createClassifyTask } from '../tasks/classify.js';
 import type { ClassifyTask } from '../tasks/classify.js';
 import type { AdapterSource, Logger } from '../types.js';
-import { loadContext } from './base-context.js';
+import { loadContext, traitsOf } from './base-context.js';
 import { systemClock } from './clock.js';
 import { createLogger } from './log.js';
 import { VERSION, failWith } from './program.js';
@@ -210,7 +210,10 @@ async function openAdapters(
 ): Promise<AdapterSource> {
   if (root === null) return new NoAdapters();
   const loader = new AdapterLoader(
-    loadContext(root, modelFolder, executor.model.modules, config.hostCacheBytes),
+    loadContext(root, modelFolder, traitsOf(executor), {
+      maxOperandBytes: config.hostCacheBytes,
+      selfCheck: config.selfCheck === 'on',
+    }),
   );
   opened.add(() => loader.close());
   const registry = await AdapterRegistry.open({

@@ -11,6 +11,7 @@ import { findModules } from '../onnx/modules.js';
 import type { GraphModule } from '../onnx/modules.js';
 import { locateSites } from '../onnx/locate.js';
 import { copyModel } from '../onnx/model.js';
+import { hasPackedAttention } from '../onnx/packed-attention.js';
 import { exposeValues } from '../onnx/passes/expose-values.js';
 import { protectConstants } from '../onnx/passes/protect-constants.js';
 import type { ShapedSite } from '../onnx/plan.js';
@@ -46,6 +47,8 @@ interface Manifest {
   readonly sites: readonly ShapedSite[];
   /** Modules of the export that ONNX Runtime's optimiser left no site for. */
   readonly lost: readonly string[];
+  /** The export computes query, key and value from one packed weight. */
+  readonly packedAttention: boolean;
   /** Why probing failed, or null. */
   readonly probeError: string | null;
   /** Name and size of every file that was compiled. */
@@ -56,6 +59,7 @@ export interface CompiledBase {
   readonly description: ModelDescription;
   readonly sites: readonly ShapedSite[];
   readonly lost: readonly string[];
+  readonly packedAttention: boolean;
   readonly probeError: string | null;
   /** The compiled folder; plans are written here. */
   readonly folder: string;
@@ -247,6 +251,7 @@ async function compile(
       })),
     sites,
     lost: located.lost,
+    packedAttention: hasPackedAttention(exported),
     probeError: error,
     files: readdirSync(staged).map((name) => [name, statSync(join(staged, name)).size] as const),
   };
@@ -316,6 +321,7 @@ export async function openBase(
     },
     sites: manifest.sites,
     lost: manifest.lost,
+    packedAttention: manifest.packedAttention,
     probeError: manifest.probeError,
     folder,
     cache,

@@ -71,13 +71,14 @@ class EngineWorker {
     const base = await openBase(locateModel(settings.modelPath), settings.cacheFolder, settings.session);
     const session = await openCompiled(base.graphFile, settings.session);
     const worker = new EngineWorker(base, session, settings);
-    const { description, sites, lost, probeError, cached, cache } = base;
+    const { description, sites, lost, packedAttention, probeError, cached, cache } = base;
     post({
       type: 'opened',
       base: {
         model: { ...description, id: settings.servedName ?? description.id },
         inseparable: [...new Set(sites.filter((site) => !site.separable).map((site) => site.module))],
         lost,
+        packedAttention,
         probeError,
         cached,
         temporaryCache: cache.temporary,

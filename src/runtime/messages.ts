@@ -43,6 +43,7 @@ export interface BaseOpened {
   /** Modules at whose sites rows of different adapters cannot be told apart. */
   readonly inseparable: readonly string[];
   readonly lost: readonly string[];
+  readonly packedAttention: boolean;
   readonly probeError: string | null;
   readonly cached: boolean;
   readonly temporaryCache: boolean;
