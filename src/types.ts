@@ -85,6 +85,8 @@ export interface BaseModule {
    * (`ModuleOperands.weight` and `bias` with n' ≠ outFeatures rows).
    */
   readonly isHead?: boolean;
+  /** An operator behind the layer may add a bias that could not be told apart: it cannot be replaced. */
+  readonly biasHidden?: boolean;
 }
 
 export interface ModelDescription {

@@ -30,6 +30,8 @@ export interface GraphModule {
   readonly bias: Float32Array | null;
   /** Linear: its result is an output of the graph as it is. */
   readonly isHead: boolean;
+  /** No bias was found, but a fused operator that reads the product may add one. */
+  readonly biasHidden: boolean;
   /** The weight's tensor in the exported graph; `transposed` when it is stored as [out, in]. Linear only. */
   readonly weight: { readonly tensor: TensorProto; readonly storedOutIn: boolean } | null;
 }
@@ -293,6 +295,11 @@ function isSameLayer(model: OnnxModel, a: Candidate, b: Candidate): boolean {
   return Buffer.compare(tensorBytes(model, a.weight.tensor), tensorBytes(model, b.weight.tensor)) === 0;
 }
 
+/** Whether an operator of ONNX Runtime's own, such as optimisers make, reads a value. */
+function isReadByFused(index: GraphIndex, value: string): boolean {
+  return (index.consumers.get(value) ?? []).some(({ domain }) => domain.startsWith('com.microsoft'));
+}
+
 /** The modules of a model in graph order; several uses of one module are one entry with several values. */
 export function findModules(model: OnnxModel): GraphModule[] {
   const index = new GraphIndex(model.graph);
@@ -326,6 +333,8 @@ export function findModules(model: OnnxModel): GraphModule[] {
     inFeatures: first.inFeatures,
     outFeatures: first.outFeatures,
     uses,
+    biasHidden:
+      first.kind === 'linear' && !first.biasTensor && uses.some(({ value }) => isReadByFused(index, value)),
     isHead: first.kind === 'linear' && uses.every((use) => outputs.has(use.biased ?? use.value)),
     bias: readBias(model, first),
     weight: first.weight,

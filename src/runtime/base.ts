@@ -33,6 +33,7 @@ interface ManifestModule {
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly isHead: boolean;
+  readonly biasHidden: boolean;
   /** Base64 of float32 little-endian, or null. */
   readonly bias: string | null;
 }
@@ -241,12 +242,13 @@ async function compile(
     layout: { stackable: result?.stackable ?? false, paddedAxis: result?.paddedAxis ?? null },
     modules: modules
       .filter((module) => servable.has(module.name))
-      .map(({ name, kind, inFeatures, outFeatures, isHead, bias }) => ({
+      .map(({ name, kind, inFeatures, outFeatures, isHead, biasHidden, bias }) => ({
         name,
         kind,
         inFeatures,
         outFeatures,
         isHead,
+        biasHidden,
         bias: bias ? Buffer.from(bias.buffer, bias.byteOffset, bias.byteLength).toString('base64') : null,
       })),
     sites,

@@ -78,10 +78,10 @@ function checkOperands(own: ModuleOperands, module: BaseModule | undefined): voi
     (kind === 'embedding' && (own.rotation ?? own.scale ?? own.bias ?? own.weight) !== undefined) ||
     (kind === 'convolution' && own.outputRotation !== undefined);
   if (isRefused) throw new PapillonError('ADAPTER_PART_UNSUPPORTED', `'${name}' cannot be changed like that`);
-  if (own.bias && !own.weight && module.bias === null) {
+  if (own.bias && !own.weight && module.biasHidden === true) {
     throw new PapillonError(
       'ADAPTER_PART_UNSUPPORTED',
-      `the adapter replaces the bias of '${name}', but the base has none there that could be replaced`,
+      `the adapter replaces the bias of '${name}', but the base may add its own inside another operator: give the model as its exporter wrote it`,
     );
   }
   const n = isHead === true && own.weight ? own.weight.length / d : outFeatures;
