@@ -44,6 +44,8 @@ class Adapter:
     """Which of PEFT's two forms the numpy reference must reproduce; '' if none."""
     numpy_atol: float = 1e-9
     """How closely, where that is the float64 form (COFT and old PEFT round to float32 inside)."""
+    read_today: bool = False
+    """Also store what the file means to today's PEFT (form `current_f64`, by the numpy reference)."""
     extra: dict = dataclasses.field(default_factory=dict)
     """More fields for cases.json."""
 

@@ -168,6 +168,11 @@ def write_adapter(case, adapter, folder, files):
         "unmerged_f64": files.arrays(f"expected/{adapter.name}/unmerged_f64", forms["unmerged"], np.float32),
         "merged_f32": files.arrays(f"expected/{adapter.name}/merged_f32", forms["merged"], np.float32),
     }
+    if adapter.read_today:
+        model = reference.apply(peft_side.base_of(adapter, case.build), folder)
+        current = {n: precision.run(model, case.run_forward, a, True) for n, a in case.inputs.items()}
+        stats["current_vs_own_version"] = onnx_side.distance(current, forms["unmerged"])
+        expected["current_f64"] = files.arrays(f"expected/{adapter.name}/current_f64", current, np.float32)
     return forms["unmerged"], describe(adapter, modules, expected, stats)
 
 

@@ -168,6 +168,10 @@ def inputs(rows, size, seed):
     }
 
 
+OLD_CONV = (
+    "PEFT 0.13 and before reinterpret the kernel's memory as (in*k*k, out): another function than since 0.14. The file "
+    "says nothing of it: current_f64 is the default meaning, unmerged_f64 what its own version computes"
+)
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
@@ -201,6 +205,11 @@ def unet_block():
             Adapter("oft_b8_one_by_one", oft(8, target_modules=["conv_shortcut", "proj_in"]), 339, angle=0.1),
             Adapter("oft_b9_conv", oft(9, target_modules=["conv1"]), 340, angle=0.05, numpy_form="merged",
                     merged_differs=OFT_CONV, expect="ambiguous", extra={"definition": "merged_f32"}),
+            Adapter("boft_v013_conv", boft(9, target_modules=["conv1", "conv2"]), 341, OLD_CONV, expect="ambiguous",
+                    peft_version="0.13.2", numpy_form="", numpy_atol=1e-7, read_today=True,
+                    extra={"definition": "current_f64"}),
+            Adapter("boft_v015_conv", boft(9, target_modules=["conv1", "conv2"]), 342, peft_version="0.15.2",
+                    numpy_atol=1e-7),
         ],
         compositions=[Composition(["boft_b2_m2_attn", "boft_b9_m1_conv"], "disjoint modules")],
         strengths=[Strength("boft_b9_m1_conv", (0.5,)), Strength("boft_b2_m2_attn", (0.5, 1.5))],
