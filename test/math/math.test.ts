@@ -11,7 +11,9 @@ import {
   float16ToNumber,
   isButterfly,
   isSymmetric,
+  largestResidual,
   mergeWeight,
+  multiplyBlocks,
   orthogonalityResidual,
   polynomial,
   productBlockSize,
@@ -71,6 +73,53 @@ test('Cayley of any blocks equals the dense definition and is orthogonal, at any
     ),
     { numRuns: 60, seed: 1 },
   );
+});
+
+test('Cayley of large entries, which need pivots, equals the dense definition', () => {
+  for (const scale of [60, 70, 1e3, 1e6]) {
+    const a = Float64Array.from({ length: 2 * 25 }, (_, i) => scale * Math.sin(3 * i * i + 1));
+    const q = cayley(a, 2, 5);
+    assert.ok(maxDifference(q.subarray(25), denseCayley(a.slice(25), 5)) < 1e-9);
+    assert.ok(orthogonalityResidual(q, 2, 5) < 1e-9);
+  }
+});
+
+test('the largest residual is that of the worst block, wherever it is', () => {
+  const good = cayley(
+    Float64Array.from({ length: 6 * 16 }, (_, i) => Math.sin(i * i)),
+    6,
+    4,
+  );
+  for (let k = 0; k < 6; k++) {
+    const blocks = new Float32Array(good);
+    blocks[k * 16 + 6] = (blocks[k * 16 + 6] as number) + 0.25;
+    assert.equal(largestResidual(blocks, 6, 4), orthogonalityResidual(blocks, 6, 4));
+    blocks[k * 16 + 3] = NaN;
+    assert.equal(largestResidual(blocks, 6, 4), Infinity);
+  }
+  assert.ok(largestResidual(new Float32Array(good), 6, 4) < 1e-6);
+  assert.equal(largestResidual(new Float32Array(0), 0, 4), 0);
+});
+
+test('block-diagonals of different sizes multiply as dense matrices', () => {
+  const blocksOf = (size: number, seed: number) =>
+    Float64Array.from({ length: 12 * size }, (_, i) => Math.sin(seed * (i + 1)));
+  const dense = (blocks: Float64Array, size: number) =>
+    blockDiagonal(
+      Array.from({ length: 12 / size }, (_, k) => blocks.subarray(k * size * size, (k + 1) * size * size)),
+      size,
+    );
+  for (const [a, b, e] of [
+    [2, 3, 6],
+    [4, 6, 12],
+    [3, 3, 3],
+    [1, 4, 4],
+  ] as const) {
+    const [left, right] = [blocksOf(a, 1.3), blocksOf(b, 2.1)];
+    const product = multiplyBlocks(left, a, right, b, 12);
+    assert.ok(maxDifference(dense(product, e), multiply(dense(left, a), dense(right, b), 12)) < 1e-12);
+  }
+  assert.throws(() => multiplyBlocks(blocksOf(2, 1), 2, blocksOf(5, 1), 5, 12), RangeError);
 });
 
 test('Cayley of a symmetric block is the identity', () => {
