@@ -135,7 +135,6 @@ for (const name of readdirSync(CASES).sort()) {
           model: join(root, base),
           adapters: join(root, 'adapters'),
           cacheDir: cache,
-          flags: ['--log-level', 'warn'],
         });
         try {
           const jobs = expectations(spec).flatMap((expected) =>
