@@ -141,7 +141,7 @@ class EngineWorker {
       await this.plans.forget(operands.key);
       throw error;
     }
-    return { alone: this.plans.isAlone(operands), outputWidths: this.outputWidths(operands) };
+    return { alone: this.plans.isAlone(operands.key), outputWidths: this.outputWidths(operands) };
   }
 
   /** Outputs that are heads which the adapter brings itself, with their widths. */
@@ -177,8 +177,9 @@ class EngineWorker {
     const keys = new Set(request.lanes.filter((key) => key !== null));
     const first = request.lanes[0] ?? null;
     const isShared = request.lanes.every((key) => key === first);
-    const plan = keys.size === 0 ? null : await this.plans.planFor(keys, isShared ? 'one' : 'many');
-    if (plan) this.feedOperands(plan, isShared ? [first] : request.lanes, [...keys], feeds);
+    const isOne = request.lanes.length === 1 || (isShared && first !== null && this.plans.isAlone(first));
+    const plan = keys.size === 0 ? null : await this.plans.planFor(keys, isOne ? 'one' : 'many');
+    if (plan) this.feedOperands(plan, request.lanes, isShared ? [first] : request.lanes, feeds);
     const assembled = performance.now();
     const results: Partial<Record<string, OrtTensor>> = await (plan?.session ?? this.session).run(feeds);
     const finished = performance.now();
@@ -202,18 +203,22 @@ class EngineWorker {
     return { reply, transfer: [...new Set(transfer)] };
   }
 
-  /** Operands for one lane where all rows share an adapter, else for a lane a row. */
+  /**
+   * Operands of the lanes: one that all rows share, or one a row. In the form of many lanes a shared one is spread over
+   * the rows, so that a row is computed alike whoever its neighbours are.
+   */
   private feedOperands(
     plan: Plan,
+    rows: readonly (string | null)[],
     lanes: readonly (string | null)[],
-    keys: readonly string[],
     feeds: Record<string, OrtTensor>,
   ): void {
-    const adapters = keys.map((key) => this.adapters.get(key)).filter((adapter) => adapter !== undefined);
-    const sizes = commonSizes(plan.lanes.slots, lanes.includes(null) ? [...adapters, null] : adapters);
+    const keys = new Set(lanes);
+    const adapters = [...keys].map((key) => (key === null ? null : (this.adapters.get(key) ?? null)));
+    const sizes = commonSizes(plan.lanes.slots, adapters);
     const { operands } = plan.lanes.assemble(lanes, sizes);
     const inputs = new Set(plan.session.inputNames);
-    if (inputs.has(LANES_INPUT)) feeds[LANES_INPUT] = int64Tensor([lanes.length]);
+    if (inputs.has(LANES_INPUT)) feeds[LANES_INPUT] = int64Tensor([plan.form === 'one' ? 1 : rows.length]);
     for (const width of plan.widths) {
       const e = sizes.blocks.get(width) ?? 1;
       feeds[blocksInput(width)] = int64Tensor([width / e, e]);

@@ -126,6 +126,7 @@ export class PlanStore {
   private readonly plans = new Map<string, Promise<Plan>>();
   /** Needs of resident adapters by key. */
   private readonly needs = new Map<string, Needs>();
+  private readonly alone = new Set<string>();
   /** Needs of all adapters seen since start that mixtures can have. */
   private general: Needs = new Map();
   private graph: OnnxModel | undefined;
@@ -147,7 +148,13 @@ export class PlanStore {
     const needs = needsOf(adapter, (name) => this.modules.get(name));
     this.needs.set(adapter.key, needs);
     // Mixtures never have such an adapter, and several lanes would be wrong at its sites.
-    if (!this.isAlone(adapter)) this.general = union([this.general, needs]);
+    if (this.mustBeAlone(adapter)) this.alone.add(adapter.key);
+    else this.general = union([this.general, needs]);
+  }
+
+  /** Whether a resident adapter's rows may share a batch with no others. */
+  isAlone(key: string): boolean {
+    return this.alone.has(key);
   }
 
   /**
@@ -155,7 +162,7 @@ export class PlanStore {
    * would need the base's own weight, of which there is none in floats, or where it rotates a head's result, which a
    * neighbour's head may make wider.
    */
-  isAlone(adapter: AdapterOperands): boolean {
+  private mustBeAlone(adapter: AdapterOperands): boolean {
     return adapter.modules.some(({ module, weight, outputRotation }) => {
       if (outputRotation && this.modules.get(module)?.isHead) return true;
       return this.base.sites.some(
@@ -166,6 +173,7 @@ export class PlanStore {
 
   async forget(key: string): Promise<void> {
     this.needs.delete(key);
+    this.alone.delete(key);
     for (const plan of this.plans.values()) (await plan).lanes.forget(key);
   }
 
