@@ -22,7 +22,7 @@ export function computeBlocks(
     coefficients === null
       ? cayley(matrices, m * stored, b, strength)
       : polynomial(
-          Float64Array.from(matrices),
+          matrices instanceof Float64Array ? matrices : new Float64Array(matrices),
           stored,
           b,
           coefficients.map((c, power) => c * strength ** power),

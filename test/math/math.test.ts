@@ -230,6 +230,34 @@ test('the Neumann series approximates (I + Q)(I − Q)⁻¹', () => {
   assert.ok(maxDifference(polynomial(q, 1, 3, [1, 2, 1]), direct) < 1e-15);
 });
 
+test('the series equals powers written out, for any block size and number of terms', () => {
+  for (const b of [1, 2, 3, 4, 7, 8, 9]) {
+    const packed = Float64Array.from({ length: b * (b - 1) }, (_, i) => Math.sin(i * i + b));
+    const skew = unpackSkew(packed, 2, b);
+    for (const coefficients of [
+      [1],
+      [1, 2],
+      [1, 2, 1],
+      [1, 2, 2, 1],
+      [1, 2, 2, 2, 2],
+      [3, -1, 0, 2, 1, 5, 7],
+    ]) {
+      const got = polynomial(skew, 2, b, coefficients);
+      for (const k of [0, 1]) {
+        const s = skew.slice(k * b * b, (k + 1) * b * b);
+        const want = new Float64Array(b * b);
+        let power = identity(b);
+        for (const c of coefficients) {
+          power.forEach((value, i) => (want[i] = (want[i] as number) + c * value));
+          power = multiply(power, s, b);
+        }
+        const scale = want.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
+        assert.ok(maxDifference(got.subarray(k * b * b, (k + 1) * b * b), want) < 1e-13 * scale * b);
+      }
+    }
+  }
+});
+
 test('16-bit floats widen exactly', () => {
   assert.equal(float16ToNumber(0x3c00), 1);
   assert.equal(float16ToNumber(0xc000), -2);
