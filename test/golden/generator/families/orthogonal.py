@@ -5,7 +5,8 @@ import functools
 import torch
 
 from ..adapters import Adapter
-from ..case import Case, Composition, Strength
+from ..case import Case
+from ..combined import Composition, Strength
 from ..configs import boft, oft
 from ..data import text, text_axes
 from ..export import Export

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..adapters import Adapter
-from ..case import Case, Composition, Strength
+from ..case import Case
+from ..combined import Composition, Strength
 from ..configs import boft, oft
 from ..export import Export
 from ..weights import randomise_base, seeded

@@ -5,7 +5,8 @@ import functools
 from transformers import Dinov2Config, Dinov2ForImageClassification, ViTConfig, ViTForImageClassification
 
 from ..adapters import Adapter
-from ..case import Case, Composition, Strength
+from ..case import Case
+from ..combined import Composition, Strength
 from ..configs import boft, oft
 from ..data import images
 from ..export import Export
