@@ -18,5 +18,12 @@ export function openLoader(model: BenchModel, root: string): AdapterLoader {
     outFeatures,
     bias: new Float32Array(outFeatures),
   }));
-  return new AdapterLoader(loadContext(realpathSync(root), model.folder, modules, MAX_OPERAND_BYTES));
+  return new AdapterLoader(
+    loadContext(
+      realpathSync(root),
+      model.folder,
+      { modules },
+      { maxOperandBytes: MAX_OPERAND_BYTES, selfCheck: true },
+    ),
+  );
 }

@@ -161,7 +161,9 @@ function planModule(
   const isNewHead = !adapted && weight !== null && isHeadOfAnotherWidth(weight, base);
   const outFeatures = isNewHead ? checkHead(weight, bias, base, config, labelCount) : base.outFeatures;
   if (bias !== null) expectShape(bias, [outFeatures]);
-  if (weight !== null) expectShape(weight, [outFeatures, base.inFeatures]);
+  // An embedding's rows are as many as its table has; whether they are the base's is seen when they are read.
+  const rows = base.kind === 'embedding' ? (weight?.shape[0] ?? 0) : outFeatures;
+  if (weight !== null) expectShape(weight, [rows, base.inFeatures]);
   if (!adapted) return { base, rotation: null, scale: null, bias, weight };
   const { rotation, scale } =
     config.peft_type === 'BOFT' ? planBoft(config, group, base) : planOft(config, group, base);
@@ -182,10 +184,8 @@ const CHANGEABLE: Readonly<
   },
   normalization: { parameters: /^bias$/, what: 'a normalization, of which only the bias can be replaced' },
   embedding: {
-    parameters: /^oft_embedding_R\.weight$/,
-    what:
-      'an embedding, whose rows can be rotated by OFT but not replaced: ' +
-      'if it was not trained itself, save the adapter with save_embedding_layers=False',
+    parameters: /^(oft_embedding_R|base_layer)\.weight$/,
+    what: 'an embedding, whose rows can be rotated by OFT but not replaced',
   },
 };
 

@@ -2,7 +2,14 @@
 import { z } from 'zod';
 import { PapillonError } from '../errors.js';
 import { MODEL_CONFIG_FILE } from './adapter-files.js';
-import type { ModulePlan } from './checkpoint-plan.js';
+import type { ModuleShape } from './rotation-plan.js';
+import type { TensorEntry } from './safetensors-header.js';
+
+/** A module that an adapter changes, with the weight that it brings. */
+export interface ReplacedWeight {
+  readonly base: ModuleShape;
+  readonly weight: TensorEntry | null;
+}
 
 const schema = z.object({
   id2label: z.record(z.string(), z.string()).nullish(),
@@ -49,7 +56,7 @@ export function parseLabels(text: string): readonly string[] | null {
  * @throws PapillonError ADAPTER_CONFIG_CONFLICT where such a head has another number of classes than declared
  */
 export function labelsOf(
-  plans: readonly ModulePlan[],
+  plans: readonly ReplacedWeight[],
   declared: readonly string[] | null,
   isHeadTask: boolean,
 ): readonly string[] | null {

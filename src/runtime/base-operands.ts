@@ -19,7 +19,8 @@ function readWeight(base: CompiledBase, module: string): Float32Array {
   const model = openModel(base.graphFile);
   const index = new GraphIndex(model.graph);
   const node = site ? index.producers.get(site.value) : undefined;
-  const tensor = node?.input[1] === undefined ? undefined : index.constant(node.input[1]);
+  const name = node?.input.at(node.opType === 'Gather' ? 0 : 1);
+  const tensor = name === undefined ? undefined : index.constant(name);
   const values = tensor ? readFloats(model, tensor) : null;
   if (!node || !tensor || !values) {
     throw new PapillonError(
@@ -27,7 +28,7 @@ function readWeight(base: CompiledBase, module: string): Float32Array {
       `the weight of '${module}' is not float32: it cannot be replaced`,
     );
   }
-  if (node.opType === 'Conv') return values;
+  if (node.opType === 'Conv' || node.opType === 'Gather') return values;
   if (node.opType !== 'MatMul' && intAttribute(node, 'transB', 0) === 1) return values;
   const [rows = 0, columns = 0] = tensorDims(tensor);
   const transposed = new Float32Array(values.length);

@@ -160,11 +160,11 @@ class EngineWorker {
     return widths;
   }
 
-  /** PEFT saves the base's own weight of a targeted lm_head: it need not travel with every lane. */
+  /** PEFT saves the base's own weight of a targeted lm_head or embedding: it need not travel with every lane. */
   private withoutBaseWeight(module: ModuleOperands): ModuleOperands {
     const { weight, ...rest } = module;
     const site = this.base.sites.find((candidate) => candidate.module === module.module);
-    if (!weight || site?.kind !== 'linear' || site.quantised) return module;
+    if (!weight || !site || site.kind === 'convolution' || site.quantised) return module;
     const frozen = this.operands.weight(module.module);
     const isSame = frozen.length === weight.length && frozen.every((value, i) => value === weight[i]);
     return isSame ? rest : module;

@@ -77,6 +77,12 @@ function checkOperands(own: ModuleOperands, module: BaseModule | undefined): voi
       (own.rotation ?? own.outputRotation ?? own.scale ?? own.weight) !== undefined) ||
     (kind === 'embedding' && (own.rotation ?? own.scale ?? own.bias ?? own.weight) !== undefined) ||
     (kind === 'convolution' && own.outputRotation !== undefined);
+  if (kind === 'embedding' && own.weight !== undefined) {
+    throw new PapillonError(
+      'ADAPTER_PART_UNSUPPORTED',
+      `the adapter brings a table of its own for '${name}': an embedding's rows can be rotated, not replaced`,
+    );
+  }
   if (isRefused) throw new PapillonError('ADAPTER_PART_UNSUPPORTED', `'${name}' cannot be changed like that`);
   if (own.bias && !own.weight && module.biasHidden === true) {
     throw new PapillonError(

@@ -39,6 +39,7 @@ function siteOf(changes: Partial<ShapedSite> = {}): ShapedSite {
     inFeatures: D,
     outFeatures: N,
     kernel: null,
+    quantiser: null,
     biased: null,
     quantised: false,
     rank: 3,
