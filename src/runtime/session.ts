@@ -131,6 +131,8 @@ export async function writeOptimised(
         optimized_model_external_initializers_min_size_in_bytes: '128',
         save_external_prepacked_constant_initializers: prepack ? '1' : '0',
         disable_quant_qdq: fewerFusions ? '1' : '0',
+        // Products with 4-bit weights otherwise round activations to 8 bits when they are fused from QDQ pairs.
+        qdq_matmulnbits_accuracy_level: '1',
         ...(typeof source !== 'string' && { model_external_initializers_file_folder_path: source.folder }),
       },
       optimization: { disable_specified_optimizers: disabled.join(';') },
