@@ -220,11 +220,27 @@ test('refused: an embedding’s rotation elsewhere, anything else of an embeddin
     () => loadEmbedding(t, { [EMBEDDING_R]: rotation }, [linear]),
     refusal('ADAPTER_PART_UNSUPPORTED', EMBEDDING_R, 'linear'),
   );
-  const weight = 'base_model.model.words.base_layer.weight';
+  const saved = 'base_model.model.words.weight';
   assert.throws(
-    () => loadEmbedding(t, { [EMBEDDING_R]: rotation, [weight]: { shape: [9, 8], values: numbers(72) } }),
-    refusal('ADAPTER_PART_UNSUPPORTED', weight, 'save_embedding_layers'),
+    () => loadEmbedding(t, { [saved]: { shape: [9, 8], values: numbers(72) } }),
+    refusal('ADAPTER_PART_UNSUPPORTED', saved, 'not replaced'),
   );
   const input = 'base_model.model.words.oft_R.weight';
   assert.throws(() => loadEmbedding(t, { [input]: rotation }), refusal('ADAPTER_PART_UNSUPPORTED', input));
+});
+
+test('a rotated embedding may carry its table, whose width is the base’s; it is compared where the base’s is', (t) => {
+  const table = 'base_model.model.words.base_layer.weight';
+  const tensors = (shape: number[]): Tensors => ({
+    [EMBEDDING_R]: { shape: [2, 6], values: numbers(12) },
+    [table]: { shape, values: numbers(72) },
+  });
+  assert.deepEqual([...(loadEmbedding(t, tensors([9, 8]))?.weight ?? [])], numbers(72));
+  assert.throws(() => loadEmbedding(t, tensors([8, 9])), refusal('ADAPTER_SHAPE_MISMATCH', table));
+  const { [table]: alone } = tensors([9, 8]);
+  assert.ok(alone);
+  assert.throws(
+    () => loadEmbedding(t, { [table]: alone }),
+    refusal('ADAPTER_TENSOR_MISSING', 'oft_embedding_R'),
+  );
 });
