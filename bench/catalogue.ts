@@ -75,17 +75,20 @@ async function run({ model, seed, quick, workFolder, progress }: BenchOptions): 
   const [none = [], many = []] = [...starts.values()];
   const firsts = many.map(({ firstMs }) => firstMs);
   const above = many.map(({ residentMb }, i) => residentMb - (none.at(i)?.residentMb ?? NaN));
+  const [ready, memory] = [spread(many.map(({ readyMs }) => readyMs)), spread(above)];
   const verdicts: Verdict[] = [
     {
       what: `start-up with ${String(COUNT)} adapters, median`,
-      seen: median(many.map(({ readyMs }) => readyMs)) / 1000,
+      seen: ready.median / 1000,
+      mad: ready.mad / 1000,
       unit: 's',
       comparison: '<',
       goal: GOAL_SECONDS,
     },
     {
       what: 'resident memory above a start with none, median of pairs',
-      seen: median(above),
+      seen: memory.median,
+      mad: memory.mad,
       unit: 'MB',
       comparison: '<',
       goal: GOAL_MB,

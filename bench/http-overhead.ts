@@ -148,7 +148,14 @@ async function run(options: BenchOptions): Promise<Findings> {
           const row = summarise(one, times.get('http') ?? [], times.get('bare') ?? []);
           rows.push(row);
           const what = `rows/s over HTTP ÷ bare loop, T=${String(one.length)}, ${one.format}`;
-          verdicts.push({ what, seen: Number(row.ratio), unit: '×', comparison: '>=', goal: GOAL });
+          verdicts.push({
+            what,
+            seen: Number(row.ratio),
+            mad: Number(row['± MAD']),
+            unit: '×',
+            comparison: '>=',
+            goal: GOAL,
+          });
         }
       }),
     );

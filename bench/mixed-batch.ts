@@ -10,7 +10,7 @@ import type { WorkTime } from './support/executor.js';
 import { Random, zipf } from './support/random.js';
 import type { Cell, Findings, Table, Verdict } from './support/report.js';
 import { alternate, median, ratios, spread } from './support/statistics.js';
-import type { Rounds, Side } from './support/statistics.js';
+import type { Rounds, Side, Spread } from './support/statistics.js';
 
 /** Who the rows of a batch belong to. */
 const POPULARITIES = {
@@ -138,7 +138,7 @@ function caseName({ work, spec, popularity }: Case): string {
 
 interface Measured {
   readonly row: Readonly<Record<string, Cell>>;
-  readonly ratio: number;
+  readonly ratio: Spread;
 }
 
 function summarise(
@@ -151,7 +151,7 @@ function summarise(
   const [mine, plain] = [spread(wall(own)), spread(wall(base))];
   const ratio = spread(ratios(wall(own), wall(base)));
   return {
-    ratio: ratio.median,
+    ratio,
     row: {
       T: work.length,
       requests: work.requests,
@@ -249,11 +249,12 @@ async function run(options: BenchOptions): Promise<Findings> {
     progress('goals: eight requests of 128 tokens');
     const goals = await measure(bench, goalCases(), rounds);
     for (const { work, spec, popularity } of goalCases()) {
-      const seen = goals.get(caseName({ work, spec, popularity }))?.ratio ?? NaN;
+      const ratio = goals.get(caseName({ work, spec, popularity }))?.ratio ?? spread([]);
       const how =
         work.rowsPerBatch === work.requests ? 'one batch of 8' : `batches of ${String(work.rowsPerBatch)}`;
       const what = `8 distinct adapters, ${describeAdapter(spec)} with s, T=128, ${how}`;
-      verdicts.push({ what, seen, unit: '×', comparison: '<=', goal: GOALS[spec.modules] });
+      const { median: seen, mad } = ratio;
+      verdicts.push({ what, seen, mad, unit: '×', comparison: '<=', goal: GOALS[spec.modules] });
     }
     tables.push({
       title: 'Eight requests of 128 tokens, each with an adapter of its own',

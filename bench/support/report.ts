@@ -14,6 +14,8 @@ export interface Table {
 export interface Verdict {
   readonly what: string;
   readonly seen: number;
+  /** Median absolute deviation of what `seen` is the median of. */
+  readonly mad?: number;
   readonly unit: string;
   readonly comparison: '<' | '<=' | '>=';
   readonly goal: number;
@@ -67,11 +69,21 @@ function tableText({ title, rows, note }: Table): string {
   return [title, ...text.map((line) => `  ${line}`), ...(note === undefined ? [] : [`  ${note}`])].join('\n');
 }
 
+function suffixOf(unit: string): string {
+  return unit === '' || unit === '×' ? unit : ` ${unit}`;
+}
+
+function seenText({ seen, mad, unit }: Verdict): string {
+  return `${number(seen)}${suffixOf(unit)}${mad === undefined ? '' : ` ± ${number(mad)}`}`;
+}
+
+function goalText({ comparison, goal, unit }: Verdict): string {
+  return `${SIGNS[comparison]} ${String(goal)}${suffixOf(unit)}`;
+}
+
 function verdictText(verdict: Verdict): string {
-  const { what, seen, unit, comparison, goal } = verdict;
-  const suffix = unit === '' || unit === '×' ? unit : ` ${unit}`;
   const mark = isMet(verdict) ? 'met   ' : 'MISSED';
-  return `  ${mark}  ${what}: ${number(seen)}${suffix}, goal ${SIGNS[comparison]} ${String(goal)}${suffix}`;
+  return `  ${mark}  ${verdict.what}: ${seenText(verdict)}, goal ${goalText(verdict)}`;
 }
 
 function fields(values: Readonly<Record<string, Cell>>): string[] {
@@ -97,10 +109,8 @@ export function reportMarkdown({ verdicts, benchmark, machine, date }: Report): 
   const versions = `Node ${node.slice(1)}, onnxruntime-node ${onnxruntimeNode}`;
   const where = `${processor}, ${String(cores)} cores, ${versions}, load average ${loadAverage.toFixed(1)}`;
   const lines = verdicts.map((verdict) => {
-    const { what, seen, unit, comparison, goal } = verdict;
-    const suffix = unit === '' || unit === '×' ? unit : ` ${unit}`;
-    const seenText = `${number(seen)}${suffix}${isMet(verdict) ? '' : ' (missed)'}`;
-    return `| ${what} | ${SIGNS[comparison]} ${String(goal)}${suffix} | ${seenText} | ${where} | ${date.slice(0, 10)} | \`${benchmark}\` |\n`;
+    const seen = `${seenText(verdict)}${isMet(verdict) ? '' : ' (missed)'}`;
+    return `| ${verdict.what} | ${goalText(verdict)} | ${seen} | ${where} | ${date.slice(0, 10)} | \`${benchmark}\` |\n`;
   });
   return lines.join('');
 }
