@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import pathlib
 import warnings
 from typing import Any, Callable
@@ -72,8 +73,16 @@ def write(adapter, build, folder):
     file = folder / "adapter_model.safetensors"
     if adapter.dtype != torch.float32:
         save_file({k: v.to(adapter.dtype) for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
+    if "num_labels" in adapter.extra:
+        write_labels(folder, adapter.extra["num_labels"])
     if adapter.edit:
         adapter.edit(folder)
+
+
+def write_labels(folder, count):
+    """A head of another width comes with its model's labels, as transformers saves them in config.json."""
+    labels = {str(i): f"class {i}" for i in range(count)}
+    (folder / "config.json").write_text(json.dumps({"id2label": labels}, indent=1) + "\n")
 
 
 def load(adapter, build, folder):
