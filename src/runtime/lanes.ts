@@ -2,6 +2,7 @@
  * Assembles the operands of a plan for the lanes of a batch, and keeps what it assembled: a lane whose adapter did
  * not change since the last batch of its kind costs nothing.
  */
+import { LRUCache } from 'lru-cache';
 import { embedBlocks, mergeWeight } from '../math/index.js';
 import type { OperandKind } from '../onnx/plan.js';
 import type { AdapterOperands, ModuleOperands, Rotation } from '../types.js';
@@ -80,15 +81,19 @@ export function commonSizes(
       heads.set(slot.module, Math.max(...widths));
     }
   }
-  for (const [width, e] of blocks) if (e === 1) blocks.set(width, idleBlockSize(width));
+  for (const [width, e] of blocks) blocks.set(width, servedBlockSize(width, e));
   return { blocks, heads };
 }
 
-/** Blocks of a width that no adapter of the batch rotates: transpositions by single floats would be slow. */
-function idleBlockSize(width: number): number {
-  let e = Math.min(16, width);
-  while (width % e !== 0) e -= 1;
-  return e;
+/** Blocks smaller than this cost more to transpose than they save in products. */
+const MIN_BLOCK_SIZE = 16;
+
+/** The smallest multiple of e that divides the width and is no smaller than is worth its while; else e. */
+function servedBlockSize(width: number, e: number): number {
+  for (let size = e; size <= 4 * MIN_BLOCK_SIZE && size <= width; size += e) {
+    if (size >= MIN_BLOCK_SIZE && width % size === 0) return size;
+  }
+  return e === 1 ? width : e;
 }
 
 function identityBlocks(width: number, e: number): Float32Array {
@@ -122,14 +127,20 @@ function padded(values: Float32Array, length: number, fill: number): Float32Arra
 /** Identities, ones and zeros by size, shared by all lanes that need them. */
 class Neutral {
   private readonly arrays = new Map<string, Float32Array>();
+  private readonly all = new Set<Float32Array>();
 
   get(key: string, make: () => Float32Array): Float32Array {
     let array = this.arrays.get(key);
     if (!array) {
       array = make();
       this.arrays.set(key, array);
+      this.all.add(array);
     }
     return array;
+  }
+
+  has(array: Float32Array): boolean {
+    return this.all.has(array);
   }
 }
 
@@ -140,13 +151,19 @@ interface Bank {
   readonly data: ReadonlyMap<string, Float32Array>;
 }
 
+/** Bytes of operands that a plan keeps in its own form beside the adapters' own arrays. */
+const MAX_SINGLE_BYTES = 128 * 1024 * 1024;
+
 /** Banks kept per plan: one for each combination of block sizes seen lately. */
 const BANKS = 3;
 
 export class LaneAssembler {
   private readonly neutral = new Neutral();
   /** Operands of one adapter in a plan's form, by `blocks|key`. */
-  private readonly single = new Map<string, ReadonlyMap<string, Float32Array>>();
+  private readonly single = new LRUCache<string, ReadonlyMap<string, Float32Array>>({
+    maxSize: MAX_SINGLE_BYTES,
+    sizeCalculation: (lane, id) => this.ownedBytes(lane, id),
+  });
   private readonly banks = new Map<string, Bank>();
 
   constructor(
@@ -224,6 +241,25 @@ export class LaneAssembler {
     for (const slot of this.slots) lane.set(slot.name, this.operand(slot, modules.get(slot.module), sizes));
     this.single.set(id, lane);
     return lane;
+  }
+
+  /** Bytes of arrays that belong neither to the adapter nor to all lanes. */
+  private ownedBytes(lane: ReadonlyMap<string, Float32Array>, id: string): number {
+    const adapter = this.adapters.get(id.slice(id.indexOf('|') + 1));
+    const borrowed = new Set<Float32Array | undefined>(
+      adapter?.modules.flatMap(({ rotation, outputRotation, scale, bias, weight }) => [
+        rotation?.blocks,
+        outputRotation?.blocks,
+        scale,
+        bias,
+        weight,
+      ]),
+    );
+    let bytes = 1;
+    for (const array of lane.values()) {
+      if (!borrowed.has(array) && !this.neutral.has(array)) bytes += array.byteLength;
+    }
+    return bytes;
   }
 
   private merge(slot: OperandSlot, { rotation, scale, weight }: ModuleOperands): Float32Array {
