@@ -12,7 +12,7 @@ import type { AdapterOperands, ModuleOperands, NumericArray, Tensor } from '../t
 import { openBase, withoutPaths } from './base.js';
 import type { CompiledBase } from './base.js';
 import { baseOperands } from './base-operands.js';
-import { commonSizes } from './lanes.js';
+import { commonSizes, minBlockSize } from './lanes.js';
 import type { BaseOperands } from './lanes.js';
 import type {
   AdapterTraits,
@@ -179,7 +179,11 @@ class EngineWorker {
     const isShared = request.lanes.every((key) => key === first);
     const isOne = request.lanes.length === 1 || (isShared && first !== null && this.plans.isAlone(first));
     const plan = keys.size === 0 ? null : await this.plans.planFor(keys, isOne ? 'one' : 'many');
-    if (plan) this.feedOperands(plan, request.lanes, isShared ? [first] : request.lanes, feeds);
+    // Tokens of a row, where inputs are laid out as [rows, tokens].
+    const tokens = Math.max(
+      ...request.inputs.map(([, { shape }]) => (shape.length === 2 ? (shape[1] ?? 1) : 1)),
+    );
+    if (plan) this.feedOperands(plan, request.lanes, isShared ? [first] : request.lanes, tokens, feeds);
     const assembled = performance.now();
     const results: Partial<Record<string, OrtTensor>> = await (plan?.session ?? this.session).run(feeds);
     const finished = performance.now();
@@ -211,11 +215,12 @@ class EngineWorker {
     plan: Plan,
     rows: readonly (string | null)[],
     lanes: readonly (string | null)[],
+    tokens: number,
     feeds: Record<string, OrtTensor>,
   ): void {
     const keys = new Set(lanes);
     const adapters = [...keys].map((key) => (key === null ? null : (this.adapters.get(key) ?? null)));
-    const sizes = commonSizes(plan.lanes.slots, adapters);
+    const sizes = commonSizes(plan.lanes.slots, adapters, minBlockSize(rows.length, tokens));
     const { operands } = plan.lanes.assemble(lanes, sizes);
     const inputs = new Set(plan.session.inputNames);
     if (inputs.has(LANES_INPUT)) feeds[LANES_INPUT] = int64Tensor([plan.form === 'one' ? 1 : rows.length]);

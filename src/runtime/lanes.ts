@@ -61,6 +61,7 @@ function rotatedWidth(slot: OperandSlot): number | null {
 export function commonSizes(
   slots: readonly OperandSlot[],
   adapters: readonly (AdapterOperands | null)[],
+  minBlockSize = MIN_BLOCK_SIZE,
 ): LaneSizes {
   const blocks = new Map<number, number>();
   const heads = new Map<string, number>();
@@ -81,17 +82,25 @@ export function commonSizes(
       heads.set(slot.module, Math.max(...widths));
     }
   }
-  for (const [width, e] of blocks) blocks.set(width, servedBlockSize(width, e));
+  for (const [width, e] of blocks) blocks.set(width, servedBlockSize(width, e, minBlockSize));
   return { blocks, heads };
 }
 
 /** Blocks smaller than this cost more to transpose than they save in products. */
 const MIN_BLOCK_SIZE = 16;
+/** The same for lanes of many tokens, where assembling larger blocks is soon paid for. */
+const MIN_BLOCK_SIZE_LONG = 32;
+const LONG_TOKENS = 64;
+
+/** What to ask of `commonSizes` for lanes of so many tokens. */
+export function minBlockSize(lanes: number, tokens: number): number {
+  return lanes > 1 && tokens >= LONG_TOKENS ? MIN_BLOCK_SIZE_LONG : MIN_BLOCK_SIZE;
+}
 
 /** The smallest multiple of e that divides the width and is no smaller than is worth its while; else e. */
-function servedBlockSize(width: number, e: number): number {
-  for (let size = e; size <= 4 * MIN_BLOCK_SIZE && size <= width; size += e) {
-    if (size >= MIN_BLOCK_SIZE && width % size === 0) return size;
+function servedBlockSize(width: number, e: number, min: number): number {
+  for (let size = e; size <= 4 * min && size <= width; size += e) {
+    if (size >= min && width % size === 0) return size;
   }
   return e === 1 ? width : e;
 }
