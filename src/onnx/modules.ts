@@ -182,6 +182,7 @@ function convolutionCandidate(index: GraphIndex, node: NodeProto): Candidate | u
   if (value === undefined || tensor?.dims.length !== 4 || intAttribute(node, 'group', 1) !== 1)
     return undefined;
   const [outFeatures = 0, channels = 0, height = 0, width = 0] = tensorDims(tensor);
+  const bias = biasName ? index.constant(biasName) : undefined;
   const name = moduleFromScopes(node) ?? moduleFromPath(node.name) ?? moduleFromParameter(tensor.name);
   if (name === undefined) return undefined;
   return {
@@ -191,7 +192,7 @@ function convolutionCandidate(index: GraphIndex, node: NodeProto): Candidate | u
     outFeatures,
     value,
     biased: null,
-    biasTensor: biasName ? index.constant(biasName) : undefined,
+    biasTensor: isVector(bias, outFeatures) ? bias : undefined,
     biasFactor: 1,
     weight: { tensor, storedOutIn: true },
   };
@@ -300,6 +301,12 @@ function isReadByFused(index: GraphIndex, value: string): boolean {
   return (index.consumers.get(value) ?? []).some(({ domain }) => domain.startsWith('com.microsoft'));
 }
 
+/** A damaged file may declare any name and dimensions; runtimes count elements in 31 bits. */
+function isPlausible({ name, inFeatures, outFeatures }: Candidate): boolean {
+  const sizes = [inFeatures, outFeatures];
+  return name !== '' && sizes.every((size) => Number.isInteger(size) && size > 0 && size < 2 ** 31);
+}
+
 /** The modules of a model in graph order; several uses of one module are one entry with several values. */
 export function findModules(model: OnnxModel): GraphModule[] {
   const index = new GraphIndex(model.graph);
@@ -307,14 +314,14 @@ export function findModules(model: OnnxModel): GraphModule[] {
   for (const node of model.graph.node) {
     const find = { Conv: convolutionCandidate, Gather: embeddingCandidate }[node.opType] ?? linearCandidate;
     const candidate = find(index, node);
-    if (candidate) linear.push(candidate);
+    if (candidate && isPlausible(candidate)) linear.push(candidate);
   }
   const linearNames = new Set(linear.map((candidate) => candidate.name));
   const others: Candidate[] = [];
   for (const node of model.graph.node) {
     if (node.opType !== 'LayerNormalization' && node.opType !== 'Add') continue;
     const candidate = normalizationCandidate(index, node);
-    if (candidate && !linearNames.has(candidate.name)) others.push(candidate);
+    if (candidate && isPlausible(candidate) && !linearNames.has(candidate.name)) others.push(candidate);
   }
   const candidates = [...linear, ...others];
   const names = canonicalNames(candidates);
