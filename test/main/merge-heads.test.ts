@@ -32,7 +32,11 @@ function folders(labels: readonly string[] | null): { model: string; adapter: st
     JSON.stringify({ model_type: 'bert', num_labels: 3, id2label, label2id: { a: 0, b: 1, c: 2 } }),
   );
   cpSync(join(BERT, 'adapters/boft_b8_m2_head5'), adapter, { recursive: true });
-  if (labels) writeFileSync(join(adapter, 'config.json'), JSON.stringify({ id2label: Object.fromEntries(labels.entries()) }));
+  if (labels)
+    writeFileSync(
+      join(adapter, 'config.json'),
+      JSON.stringify({ id2label: Object.fromEntries(labels.entries()) }),
+    );
   return { model, adapter, output: join(folder, 'out') };
 }
 
