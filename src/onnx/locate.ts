@@ -21,6 +21,8 @@ export interface Site {
   readonly outFeatures: number;
   /** A convolution's kernel shape [n, c, kh, kw], else null. */
   readonly kernel: readonly number[] | null;
+  /** A convolution over patches that do not overlap: it can be rotated in front. */
+  readonly isPatches: boolean;
   /** The value after an Add of the bias of its own (not fused), else null. */
   readonly biased: string | null;
   /** Scale and zero point of a static quantiser between input and product, as the graph names them, else null. */
@@ -83,12 +85,38 @@ function addedBias(index: GraphIndex, { biased }: ModuleUse): string | null {
   return biased !== null && index.producers.get(biased)?.opType === 'Add' ? biased : null;
 }
 
+/** Whether a Conv's stride is its kernel, without padding or dilation. */
+function readsPatches(node: NodeProto, [, , kh = 0, kw = 0]: readonly number[]): boolean {
+  const ints = (name: string): number[] | undefined =>
+    node.attribute.find((attribute) => attribute.name === name)?.ints.map(Number);
+  const padding = node.attribute.find(({ name }) => name === 'auto_pad')?.s;
+  const isAutomatic =
+    padding !== undefined && !['NOTSET', 'VALID'].includes(new TextDecoder().decode(padding));
+  const [rows = 1, columns = 1] = ints('strides') ?? [];
+  return (
+    rows === kh &&
+    columns === kw &&
+    !isAutomatic &&
+    (ints('pads') ?? []).every((pad) => pad === 0) &&
+    (ints('dilations') ?? []).every((dilation) => dilation === 1)
+  );
+}
+
 function siteOf(index: GraphIndex, module: GraphModule, use: ModuleUse): Site | undefined {
   const found = nodeOf(index, use);
   if (!found) return undefined;
   const { node, value } = found;
   const { kind, inFeatures, outFeatures, name } = module;
-  const shared = { module: name, kind, value, inFeatures, outFeatures, biased: null, quantiser: null };
+  const shared = {
+    module: name,
+    kind,
+    value,
+    inFeatures,
+    outFeatures,
+    biased: null,
+    quantiser: null,
+    isPatches: false,
+  };
   switch (kind) {
     case 'normalization':
       return { ...shared, input: value, kernel: null, quantised: false };
@@ -100,7 +128,13 @@ function siteOf(index: GraphIndex, module: GraphModule, use: ModuleUse): Site | 
       const [input, kernel] = [node.input.at(0), node.input.at(1)];
       const weight = kernel === undefined ? undefined : index.constant(kernel);
       if (node.opType !== 'Conv' || weight?.dims.length !== 4 || input === undefined) return undefined;
-      return { ...shared, input, kernel: tensorDims(weight), quantised: false };
+      return {
+        ...shared,
+        input,
+        kernel: tensorDims(weight),
+        isPatches: readsPatches(node, tensorDims(weight)),
+        quantised: false,
+      };
     }
     case 'linear': {
       const operator = PRODUCT_OPERATORS[node.opType];

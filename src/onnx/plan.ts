@@ -2,11 +2,12 @@
 import type { NodeProto } from './gen/onnx_pb.js';
 import { ELEM, copyModel } from './model.js';
 import type { OnnxModel } from './model.js';
-import { PlanGraph, appendCast } from './passes/edit.js';
+import { PlanGraph, appendCast, appendPerChannel } from './passes/edit.js';
 import type { LaneForm, OperandKind, ShapedSite, SiteEdit } from './passes/edit.js';
 import { feedInput } from './passes/feed-input.js';
 import { insertBias } from './passes/insert-bias.js';
 import { insertOutputRotation } from './passes/insert-output-rotation.js';
+import { insertPatchRotation } from './passes/insert-patch-rotation.js';
 import { insertRotation } from './passes/insert-rotation.js';
 import { insertScale } from './passes/insert-scale.js';
 import { insertShift } from './passes/insert-shift.js';
@@ -57,10 +58,21 @@ function detachResult(edit: SiteEdit): void {
 }
 
 function editConvolution(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void {
+  const { node } = edit;
   if (kinds.has('weight')) replaceKernel(edit);
-  if (!kinds.has('shift')) return;
+  if (kinds.has('rotation')) {
+    insertPatchRotation(edit);
+    node.input[0] = edit.input;
+  }
+  if (!kinds.has('scale') && !kinds.has('shift')) return;
   detachResult(edit);
-  insertShift(edit);
+  const bias = node.input.at(2) ?? '';
+  if (kinds.has('scale')) {
+    node.input.length = 2;
+    insertScale(edit);
+  }
+  if (kinds.has('shift')) insertShift(edit);
+  if (kinds.has('scale') && bias !== '') appendPerChannel(edit, 'bias', 'Add', bias);
 }
 
 function editResult(edit: SiteEdit, kinds: ReadonlySet<OperandKind>): void {

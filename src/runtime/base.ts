@@ -231,7 +231,11 @@ async function compile(
       // 0, unknown: passes then take the form that fits every rank.
       rank: value?.rank ?? 0,
       half: value?.half ?? false,
-      separable: site.kind !== 'convolution' && (input?.separable ?? false) && (value?.separable ?? false),
+      isPatches: site.isPatches && value?.half !== true,
+      separable:
+        (site.kind !== 'convolution' || (site.isPatches && value?.half !== true)) &&
+        (input?.separable ?? false) &&
+        (value?.separable ?? false),
     };
   });
   const servable = new Set(sites.map((site) => site.module));

@@ -48,12 +48,16 @@ const recentSchema = z.array(
 );
 type RecentPlan = z.infer<typeof recentSchema>[number];
 
-function needsOf(adapter: AdapterOperands, moduleOf: (name: string) => BaseModule | undefined): Needs {
+function needsOf(
+  adapter: AdapterOperands,
+  moduleOf: (name: string) => BaseModule | undefined,
+  isMerged: (name: string) => boolean,
+): Needs {
   const needs = new Map<string, Set<OperandKind>>();
   for (const own of adapter.modules) {
     const module = moduleOf(own.module);
     const kinds = new Set<OperandKind>();
-    if (module?.kind === 'convolution') {
+    if (isMerged(own.module)) {
       if (own.rotation || own.scale) kinds.add('weight');
     } else {
       if (own.rotation) kinds.add('rotation');
@@ -137,6 +141,8 @@ export class PlanStore {
   private general: Needs = new Map();
   private graph: OnnxModel | undefined;
   private readonly modules: ReadonlyMap<string, BaseModule>;
+  /** Convolutions over patches that overlap: adapters are merged into their kernels. */
+  private readonly merged: ReadonlySet<string>;
 
   constructor(
     private readonly base: CompiledBase,
@@ -146,12 +152,18 @@ export class PlanStore {
     private readonly events: PlanEvents,
   ) {
     this.modules = new Map(base.description.modules.map((module) => [module.name, module]));
+    const convolutions = base.sites.filter(({ kind, isPatches }) => kind === 'convolution' && !isPatches);
+    this.merged = new Set(convolutions.map((site) => site.module));
   }
 
   /** Takes note of a newly resident adapter. Throws, and notes nothing, where it does not fit the base. */
   admit(adapter: AdapterOperands): void {
     for (const module of adapter.modules) checkOperands(module, this.modules.get(module.module));
-    const needs = needsOf(adapter, (name) => this.modules.get(name));
+    const needs = needsOf(
+      adapter,
+      (name) => this.modules.get(name),
+      (name) => this.merged.has(name),
+    );
     this.needs.set(adapter.key, needs);
     // Mixtures never have such an adapter, and several lanes would be wrong at its sites.
     if (this.mustBeAlone(adapter)) this.alone.add(adapter.key);
@@ -316,7 +328,7 @@ export class PlanStore {
         const input = operandInput(kind, name);
         if (!inputs.has(input)) continue;
         const { inFeatures, outFeatures } = module;
-        const merged = module.kind === 'convolution';
+        const merged = this.merged.has(name);
         slots.push({ name: input, module: name, kind, inFeatures, outFeatures, merged });
       }
     }

@@ -79,6 +79,7 @@ describe('resolveConfig', () => {
       apiKey: [],
       adminToken: null,
       drainTimeoutMs: 25_000,
+      selfCheck: 'on',
       logLevel: 'info',
       logFormat: 'auto',
       metricsAdapters: null,
@@ -89,6 +90,7 @@ describe('resolveConfig', () => {
     const words: Record<string, readonly [string, string, string]> = {
       provider: ['cpu', 'webgpu', 'cuda'],
       mode: ['auto', 'activations', 'merged'],
+      selfCheck: ['on', 'off', 'on'],
       logLevel: ['debug', 'info', 'warn'],
       logFormat: ['auto', 'json', 'pretty'],
       threads: ['1', '2', '3'],

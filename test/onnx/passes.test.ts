@@ -40,6 +40,7 @@ function siteOf(changes: Partial<ShapedSite> = {}): ShapedSite {
     outFeatures: N,
     kernel: null,
     quantiser: null,
+    isPatches: false,
     biased: null,
     quantised: false,
     rank: 3,

@@ -160,3 +160,10 @@ export function appendPerLane(edit: SiteEdit, step: string, opType: string, oper
   append(edit, step, opType, [edit.current, operand]);
   append(edit, `${step}-back`, 'Reshape', [edit.current, shapeOf(edit, original, edit.after)]);
 }
+
+/** Applies `op` between a convolution's result [B, n, H, W] and an operand of n values a lane, or n in all. */
+export function appendPerChannel(edit: SiteEdit, step: string, opType: string, operand: string): void {
+  const result = edit.current;
+  append(edit, `${step}-channels`, 'Reshape', [operand, edit.plan.int64([-1, edit.site.outFeatures, 1, 1])]);
+  append(edit, step, opType, [result, edit.current]);
+}

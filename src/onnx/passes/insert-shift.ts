@@ -6,17 +6,12 @@
  * value carries the adapter's bias in place of the base's, to within float32 rounding of b − b₀.
  */
 import { ELEM } from '../model.js';
-import { append, appendPerLane, operandInput } from './edit.js';
+import { appendPerChannel, appendPerLane, operandInput } from './edit.js';
 import type { SiteEdit } from './edit.js';
 
 export function insertShift(edit: SiteEdit): void {
-  const { site, plan, current: value } = edit;
+  const { site, plan } = edit;
   const operand = plan.input(operandInput('shift', site.module), ELEM.FLOAT, ['lanes', 1, site.outFeatures]);
-  if (site.kind === 'convolution') {
-    // Channels are axis 1, and there is one lane.
-    append(edit, 'shift', 'Reshape', [operand, plan.int64([1, site.outFeatures, 1, 1])]);
-    append(edit, 'shifted', 'Add', [edit.current, value]);
-    return;
-  }
-  appendPerLane(edit, 'shifted', 'Add', operand);
+  if (site.kind === 'convolution') appendPerChannel(edit, 'shifted', 'Add', operand);
+  else appendPerLane(edit, 'shifted', 'Add', operand);
 }

@@ -73,7 +73,7 @@ def write(adapter, build, folder):
     file = folder / "adapter_model.safetensors"
     if adapter.dtype != torch.float32:
         save_file({k: v.to(adapter.dtype) for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
-    if "num_labels" in adapter.extra:
+    if "num_labels" in adapter.extra and adapter.config().task_type is None:
         write_labels(folder, adapter.extra["num_labels"])
     if adapter.edit:
         adapter.edit(folder)
