@@ -20,7 +20,7 @@ import {
   tooManyRows,
   withRetryAfter,
 } from './engine/outcomes.js';
-import type { PapillonError } from './errors.js';
+import type { ErrorCode, PapillonError } from './errors.js';
 import type { Packing } from './scheduler/packing.js';
 import { Scheduler } from './scheduler/scheduler.js';
 import { shapeOfRequest } from './scheduler/shape-class.js';
@@ -39,6 +39,13 @@ import type {
 } from './types.js';
 
 export type { EngineOptions, EngineTuning } from './engine/options.js';
+
+/** What one request's data may do to its whole batch. */
+const DATA_FAILURES: ReadonlySet<ErrorCode> = new Set([
+  'INFERENCE_FAILED',
+  'VALUE_OUT_OF_RANGE',
+  'WRONG_SHAPE',
+]);
 
 interface Settlement {
   readonly resolve: (result: InferenceResult) => void;
@@ -231,7 +238,7 @@ export class Engine implements ServingEngine {
     );
     for (const chunk of batch.items) {
       if (chunk.request.isSettled) continue;
-      if (code === 'INFERENCE_FAILED' && batch.items.length > 1) {
+      if (DATA_FAILURES.has(code) && batch.items.length > 1) {
         this.#enqueue(chunk.request, [{ ...chunk, shapeClass: null }]);
       } else {
         this.#fail(chunk.request, error);

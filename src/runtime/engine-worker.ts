@@ -25,6 +25,7 @@ import type {
 import { locateModel } from './model-folder.js';
 import { PlanStore } from './plans.js';
 import type { Plan } from './plans.js';
+import { asDataError } from './run-errors.js';
 import { float32Tensor, fromOrtTensor, int64Tensor, openCompiled, toOrtTensor } from './session.js';
 import type { Session } from './session.js';
 
@@ -121,7 +122,7 @@ class EngineWorker {
     try {
       await action();
     } catch (error) {
-      post({ type: 'failed', id, error: publicError(error, 'INFERENCE_FAILED') });
+      post({ type: 'failed', id, error: publicError(asDataError(error), 'INFERENCE_FAILED') });
     }
   }
 

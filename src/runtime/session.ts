@@ -75,7 +75,8 @@ function providerOptions(settings: SessionSettings): ort.InferenceSession.Sessio
     executionProviders: settings.provider === 'cpu' ? ['cpu'] : [settings.provider, 'cpu'],
     intraOpNumThreads: settings.threads,
     interOpNumThreads: 1,
-    logSeverityLevel: 3,
+    // Fatal only: what a run fails of is in the server's own log, in its format.
+    logSeverityLevel: 4,
     extra: { session: SHARING_CORES },
   };
 }

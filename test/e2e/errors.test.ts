@@ -50,6 +50,22 @@ const REFUSALS: readonly Refusal[] = [
     body: { inputs: [...inputs, { ...ids, name: 'pixels' }] },
   },
   {
+    what: 'token id beyond the vocabulary',
+    path: INFER,
+    status: 400,
+    says: /99999/,
+    body: { inputs: [{ ...ids, data: [2, 99999] }, mask, types] },
+  },
+  {
+    what: 'sequence longer than the model has positions',
+    path: INFER,
+    status: 400,
+    says: /sequence/,
+    body: {
+      inputs: inputs.map((input) => ({ ...input, shape: [1, 600], data: Array<number>(600).fill(1) })),
+    },
+  },
+  {
     what: 'wrong datatype',
     path: INFER,
     status: 400,

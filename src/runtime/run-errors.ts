@@ -1,0 +1,27 @@
+/** Tells failures of a run that a request's own data caused from all others, by what ONNX Runtime says of them. */
+import { PapillonError } from '../errors.js';
+
+const INDEX =
+  /indices element out of data bounds, idx=(-?\d+) must be within the inclusive range \[(-?\d+),(-?\d+)\]/;
+const SHAPES =
+  /BroadcastIterator|Attempting to broadcast|cannot be reshaped|[Dd]imension mismatch|mismatching dimensions/;
+
+/** A base runs on inputs that fit it; these are the ways in which inputs of the right type and rank may not. */
+export function asDataError(error: unknown): unknown {
+  if (error instanceof PapillonError || !(error instanceof Error)) return error;
+  const index = INDEX.exec(error.message);
+  if (index) {
+    const [, value = '', from = '', to = ''] = index;
+    return new PapillonError(
+      'VALUE_OUT_OF_RANGE',
+      `An input holds the index ${value} (a token id, say), but the model's table takes ${from} to ${to}`,
+      { cause: error },
+    );
+  }
+  if (!SHAPES.test(error.message)) return error;
+  return new PapillonError(
+    'WRONG_SHAPE',
+    'The sizes of the inputs do not fit the model; a sequence may be longer than it has positions for',
+    { cause: error },
+  );
+}
