@@ -239,7 +239,7 @@ describe('inputs', () => {
     await assert.rejects(
       shared.executor.run({ items: [bad] }),
       (error) =>
-        error instanceof PapillonError && error.code === 'INFERENCE_FAILED' && !error.message.includes('/'),
+        error instanceof PapillonError && error.code === 'VALUE_OUT_OF_RANGE' && !error.message.includes('/'),
     );
     await runTexts(['all@1', text(2)]);
   });
